@@ -1,0 +1,1 @@
+//! The op-level Backend trait of Embral and the suite that tests it.

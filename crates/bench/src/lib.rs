@@ -1,0 +1,1 @@
+//! Measurements of embedding models for Embral.

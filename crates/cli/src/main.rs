@@ -1,0 +1,2 @@
+//! The embral command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Compression and distillation of embedding models for Embral.

@@ -1,0 +1,1 @@
+//! Text embeddings, right and fast, on the hardware at hand.

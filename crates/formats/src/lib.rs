@@ -1,0 +1,1 @@
+//! Model and vector file formats read and written by Embral.

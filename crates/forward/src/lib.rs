@@ -1,0 +1,1 @@
+//! The forward pass of Embral, written once for every backend.

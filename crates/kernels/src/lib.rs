@@ -1,0 +1,1 @@
+//! CPU kernels of Embral: slices in, slices out, with runtime ISA dispatch.

@@ -1,0 +1,1 @@
+//! Model configurations to Blueprints for Embral.

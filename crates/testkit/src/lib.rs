@@ -1,0 +1,1 @@
+//! Oracles, tolerances and golden files for Embral's tests.

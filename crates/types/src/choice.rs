@@ -1,0 +1,142 @@
+//! Choices with names: what a model does in a place where models differ, and how it is computed.
+
+use crate::{Error, ErrorKind};
+use std::{fmt, str::FromStr};
+
+/// How the token rows of a sequence become one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Pooling {
+    /// The mean of the rows.
+    Mean,
+    /// The first row.
+    Cls,
+    /// The largest value of each component.
+    Max,
+    /// The last row.
+    Last,
+}
+
+impl Pooling {
+    /// Every pooling, in the order of the documentation.
+    pub const ALL: [Self; 4] = [Self::Mean, Self::Cls, Self::Max, Self::Last];
+
+    /// The name in sentence-transformers configurations and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Max => "max",
+            Self::Last => "lasttoken",
+        }
+    }
+}
+
+impl fmt::Display for Pooling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Pooling {
+    type Err = Error;
+
+    /// Takes the names of [`Pooling::name`], and `last` and `last-token` for [`Pooling::Last`].
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "mean" => Ok(Self::Mean),
+            "cls" => Ok(Self::Cls),
+            "max" => Ok(Self::Max),
+            "last" | "lasttoken" | "last-token" => Ok(Self::Last),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("unknown pooling {name:?}: expected mean, cls, max or last"),
+            )),
+        }
+    }
+}
+
+/// In which numbers a model is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    F32,
+}
+
+impl Precision {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "f32" => Ok(Self::F32),
+            _ => Err(Error::new(ErrorKind::Unsupported, format!("unknown precision {name:?}: this version has f32"))),
+        }
+    }
+}
+
+/// The function between the two linear layers of a block. The forms of GELU differ by up to 5e-4 and are never merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x`.
+    Identity,
+    /// `x Φ(x)`, with the exact normal distribution function.
+    GeluErf,
+    /// `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    GeluTanh,
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `tanh(x)`.
+    Tanh,
+}
+
+/// What a row is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// `(x - mean) / √(var + ε) · γ + β`.
+    Layer,
+    /// `x / √(mean(x²) + ε) · γ`.
+    Rms,
+}
+
+/// Which keys a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// All of its sequence.
+    Full,
+    /// Itself and those before it.
+    Causal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_parses_to_itself_and_others_are_refused() {
+        for pooling in Pooling::ALL {
+            assert_eq!(pooling.name().parse::<Pooling>().unwrap(), pooling);
+        }
+        assert!("average".parse::<Pooling>().unwrap_err().to_string().contains("expected mean"));
+        assert_eq!("f32".parse::<Precision>().unwrap(), Precision::F32);
+        assert!("f8".parse::<Precision>().unwrap_err().to_string().contains("f8"));
+    }
+}
