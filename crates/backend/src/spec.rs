@@ -1,0 +1,50 @@
+//! What the ops are told about a layer.
+
+use embral_types::{Mask, Tensor};
+
+/// One dense layer as it lies in a file: `weight` is `[outputs, inputs]`, `bias` `[outputs]`.
+#[derive(Clone, Debug)]
+pub struct Dense<'a> {
+    /// `[outputs, inputs]`.
+    pub weight: Tensor<'a>,
+    /// `[outputs]`.
+    pub bias: Option<Tensor<'a>>,
+}
+
+/// The attention of a layer. Its input is `[rows, (heads + 2 kv_heads) · dim]`: query, key, value side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub dim: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Which keys a query sees.
+    pub mask: Mask,
+}
+
+impl Attention {
+    /// The width of the input.
+    pub fn input_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+
+    /// The width of the output.
+    pub fn output_width(&self) -> usize {
+        self.heads * self.dim
+    }
+}
+
+/// Rotary positions: pair `i` of position `p` turns by `p · theta^(-2i / rotary_dims)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rope {
+    /// Base of the wavelengths.
+    pub theta: f32,
+    /// How many of a head's components turn; the rest stay.
+    pub rotary_dims: usize,
+    /// Pairs are neighbours `(2i, 2i + 1)` rather than halves `(i, i + rotary_dims / 2)`.
+    pub interleaved: bool,
+}
