@@ -1,0 +1,112 @@
+//! Where in a checkpoint the tensor of each part of a [`crate::Blueprint`] is.
+
+use embral_formats::Weights;
+use embral_types::{Error, ErrorKind, Result, Tensor};
+
+/// A part of the network that has weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Word embedding table, `[vocab, hidden]`.
+    Word,
+    /// Learned positions, `[rows, hidden]`.
+    Position,
+    /// Token types, `[token_types, hidden]`.
+    TokenType,
+    /// Norm of the embedding sum, `[hidden]`.
+    EmbeddingNorm,
+    /// Query projection, `[heads * head_dim, hidden]`.
+    Query,
+    /// Key projection, `[kv_heads * head_dim, hidden]`.
+    Key,
+    /// Value projection, `[kv_heads * head_dim, hidden]`.
+    Value,
+    /// Output projection of the attention, `[hidden, heads * head_dim]`.
+    AttentionOut,
+    /// Norm after the attention (post) or before it (pre), `[hidden]`.
+    AttentionNorm,
+    /// Norm of each query head, `[head_dim]`.
+    QueryNorm,
+    /// Norm of each key head, `[head_dim]`.
+    KeyNorm,
+    /// Gate of a gated feed-forward part, `[width, hidden]`.
+    Gate,
+    /// First layer of the feed-forward part, `[width, hidden]`.
+    Up,
+    /// Second layer of the feed-forward part, `[hidden, width]`.
+    Down,
+    /// Norm after the feed-forward part (post) or before it (pre), `[hidden]`.
+    MlpNorm,
+    /// Norm after the last block, `[hidden]`.
+    FinalNorm,
+}
+
+/// The names an architecture gives to its tensors.
+///
+/// A name is `prefix + template + ".weight"` or `".bias"`, `{}` in the template being the layer. Checkpoints of a bare encoder and of
+/// one under a task head differ in the prefix; very old ones call the two vectors of a layer norm `gamma` and `beta`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightNames {
+    pub(crate) templates: &'static [(Role, &'static str)],
+    pub(crate) prefixes: &'static [&'static str],
+}
+
+impl WeightNames {
+    /// The name of the weight, without a prefix.
+    ///
+    /// # Panics
+    /// Where the architecture has no such role.
+    pub fn weight(&self, role: Role, layer: usize) -> String {
+        self.name(role, layer, ".weight")
+    }
+
+    /// The name of the bias, without a prefix.
+    ///
+    /// # Panics
+    /// As [`WeightNames::weight`].
+    pub fn bias(&self, role: Role, layer: usize) -> String {
+        self.name(role, layer, ".bias")
+    }
+
+    /// What a checkpoint may put before every name, in the order to try.
+    pub fn prefixes(&self) -> &[&str] {
+        self.prefixes
+    }
+
+    /// The weight in a checkpoint, under whichever prefix it has.
+    pub fn weight_in<'w>(&self, weights: &'w dyn Weights, role: Role, layer: usize) -> Result<Tensor<'w>> {
+        weights.get(&self.find(weights, &self.weight(role, layer))?)
+    }
+
+    /// The bias in a checkpoint, under whichever prefix it has.
+    pub fn bias_in<'w>(&self, weights: &'w dyn Weights, role: Role, layer: usize) -> Result<Tensor<'w>> {
+        weights.get(&self.find(weights, &self.bias(role, layer))?)
+    }
+
+    /// The full name in a checkpoint of the tensor whose unprefixed name is `name`.
+    pub(crate) fn find(&self, weights: &dyn Weights, name: &str) -> Result<String> {
+        let spellings = [Some(name.to_owned()), old_spelling(name)];
+        let found = self
+            .prefixes
+            .iter()
+            .flat_map(|prefix| spellings.iter().flatten().map(move |name| format!("{prefix}{name}")))
+            .find(|name| weights.contains(name));
+        found.ok_or_else(|| {
+            let tried = self.prefixes.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(", ");
+            Error::new(ErrorKind::Mismatch, format!("the tensor is missing (prefixes tried: {tried})"))
+                .in_file(weights.file())
+                .in_tensor(name)
+        })
+    }
+
+    fn name(&self, role: Role, layer: usize, part: &str) -> String {
+        let found = self.templates.iter().find(|(r, _)| *r == role);
+        let (_, template) = found.unwrap_or_else(|| panic!("the architecture has no {role:?}"));
+        template.replace("{}", &layer.to_string()) + part
+    }
+}
+
+/// `LayerNorm.gamma` for `LayerNorm.weight`, `LayerNorm.beta` for `LayerNorm.bias`.
+fn old_spelling(name: &str) -> Option<String> {
+    let (stem, part) = name.rsplit_once('.')?;
+    stem.ends_with("LayerNorm").then(|| format!("{stem}.{}", if part == "weight" { "gamma" } else { "beta" }))
+}
