@@ -1,1 +1,46 @@
-//! The CPU backend of Embral.
+//! The CPU backend: the ops of [`embral_backend::Backend`] on the kernels.
+//!
+//! Weights are packed into panels once, at load. Activations come from an arena of buffers that are used again, so that a
+//! forward pass in the steady state allocates nothing. Everything is f32.
+
+mod arena;
+mod ops;
+mod weights;
+
+pub use arena::Buffer;
+pub use weights::{Bag, Linear, Norm, Table};
+
+use arena::Arena;
+use embral_kernels::{Isa, Pool};
+use std::sync::Arc;
+
+/// The CPU with a pool of threads.
+pub struct Cpu {
+    pool: Arc<Pool>,
+    arena: Arc<Arena>,
+}
+
+impl Cpu {
+    /// Uses `threads` threads, the caller's among them; `None` takes one for each core the process may use.
+    ///
+    /// Backends of the same thread count in one process share their threads.
+    pub fn new(threads: Option<usize>) -> Self {
+        Self { pool: Pool::shared(threads), arena: Arc::new(Arena::default()) }
+    }
+
+    /// The threads that work, the caller's among them.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        Isa::active()
+    }
+}
+
+/// One packed batch: the ids and where each sequence starts.
+pub struct Plan {
+    ids: Vec<u32>,
+    offsets: Vec<u32>,
+}

@@ -1,1 +1,14 @@
-//! The forward pass of Embral, written once for every backend.
+//! The forward pass, written once: a [`Blueprint`](embral_models::Blueprint) executed on any
+//! [`Backend`](embral_backend::Backend).
+//!
+//! Padding does not exist here: the rows of a batch are the tokens of its sequences, and every linear layer is one product
+//! over all of them.
+
+mod head;
+mod load;
+mod static_table;
+mod transformer;
+
+pub use head::Head;
+pub use static_table::StaticTable;
+pub use transformer::Transformer;

@@ -5,7 +5,6 @@ use std::{fmt, str::FromStr};
 
 /// How the token rows of a sequence become one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Pooling {
     /// The mean of the rows.
     Mean,

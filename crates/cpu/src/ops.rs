@@ -1,0 +1,175 @@
+//! Each op of the backend as a call of a kernel.
+
+use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table};
+use embral_backend::{Attention, Backend, Dense, Embedding, Rope};
+use embral_kernels::op;
+use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Result, Tensor};
+
+impl Backend for Cpu {
+    type Buffer = Buffer;
+    type Linear = Linear;
+    type Norm = Norm;
+    type Table = Table;
+    type Bag = Bag;
+    type Plan = Plan;
+
+    fn describe(&self) -> String {
+        format!("cpu ({}, {} threads)", self.isa(), self.pool.threads())
+    }
+
+    fn load_linear(&self, parts: &[Dense<'_>]) -> Result<Linear> {
+        Linear::side_by_side(parts)
+    }
+
+    fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>) -> Result<Linear> {
+        Linear::gated(gate, up)
+    }
+
+    fn load_norm(
+        &self,
+        kind: NormKind,
+        gamma: &Tensor<'_>,
+        beta: Option<&Tensor<'_>>,
+        eps: f32,
+    ) -> Result<Norm> {
+        Norm::new(kind, gamma, beta, eps)
+    }
+
+    fn load_table(&self, table: &Tensor<'_>) -> Result<Table> {
+        Table::new(table)
+    }
+
+    fn load_bag(
+        &self,
+        table: &Tensor<'_>,
+        weights: Option<&Tensor<'_>>,
+        mapping: Option<&Tensor<'_>>,
+    ) -> Result<Bag> {
+        Bag::new(table, weights, mapping)
+    }
+
+    fn plan(&self, batch: &Batch) -> Result<Plan> {
+        Ok(Plan { ids: batch.ids().to_vec(), offsets: batch.offsets().to_vec() })
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
+        Ok(self.arena.take(rows, width))
+    }
+
+    fn embed(&self, plan: &Plan, tables: &Embedding<'_, Self>, y: &mut Buffer) -> Result<()> {
+        let t = op::embed::EmbedTables {
+            word: &tables.word.data,
+            position: tables.position.map(|(table, offset)| (&table.data[..], offset)),
+            kind: tables.kind.map(|table| &table.data[..]),
+            width: y.width,
+            scale: tables.scale,
+        };
+        let norm = tables.norm.map(Norm::view);
+        op::embed::embed(&self.pool, &plan.ids, &plan.offsets, &t, norm.as_ref(), &mut y.data);
+        Ok(())
+    }
+
+    fn linear(&self, x: &Buffer, w: &Linear, activation: Activation, y: &mut Buffer) -> Result<()> {
+        self.product(x, w, activation, op::gemm::Residual::None, y);
+        Ok(())
+    }
+
+    fn linear_add(&self, x: &Buffer, w: &Linear, y: &mut Buffer) -> Result<()> {
+        self.product(x, w, Activation::Identity, op::gemm::Residual::InPlace, y);
+        Ok(())
+    }
+
+    fn norm(&self, x: &Buffer, n: &Norm, y: &mut Buffer) -> Result<()> {
+        op::norm::norm(&self.pool, &x.data, &n.view(), &mut y.data);
+        Ok(())
+    }
+
+    fn norm_in_place(&self, x: &mut Buffer, n: &Norm) -> Result<()> {
+        op::norm::norm_in_place(&self.pool, &mut x.data, &n.view());
+        Ok(())
+    }
+
+    fn norm_heads(&self, qkv: &mut Buffer, attention: &Attention, query: &Norm, key: &Norm) -> Result<()> {
+        op::rope::head_norm(&self.pool, &mut qkv.data, &shape(attention), &query.view(), &key.view());
+        Ok(())
+    }
+
+    fn rotate(&self, plan: &Plan, qkv: &mut Buffer, attention: &Attention, rope: &Rope) -> Result<()> {
+        let r = op::rope::Rope {
+            theta: rope.theta,
+            rotary_dims: rope.rotary_dims,
+            interleaved: rope.interleaved,
+        };
+        op::rope::rope(&self.pool, &mut qkv.data, &plan.offsets, &shape(attention), &r);
+        Ok(())
+    }
+
+    fn attention(&self, plan: &Plan, qkv: &Buffer, attention: &Attention, y: &mut Buffer) -> Result<()> {
+        op::attention::attention(&self.pool, &qkv.data, &plan.offsets, &shape(attention), &mut y.data);
+        Ok(())
+    }
+
+    fn pool(&self, plan: &Plan, x: &Buffer, how: Pooling, l2: bool, y: &mut Buffer) -> Result<()> {
+        let how = match how {
+            Pooling::Mean => op::pooling::Pooling::Mean,
+            Pooling::Cls => op::pooling::Pooling::Cls,
+            Pooling::Max => op::pooling::Pooling::Max,
+            Pooling::Last => op::pooling::Pooling::Last,
+        };
+        op::pooling::pool_rows(&self.pool, &x.data, &plan.offsets, x.width, how, l2, &mut y.data);
+        Ok(())
+    }
+
+    fn bag(&self, plan: &Plan, bag: &Bag, l2: bool, y: &mut Buffer) -> Result<()> {
+        op::bag::bag(&self.pool, &plan.ids, &plan.offsets, &bag.view(), l2, &mut y.data);
+        Ok(())
+    }
+
+    fn finish(&self, x: &Buffer, l2: bool, y: &mut Buffer) -> Result<()> {
+        let width = y.width;
+        for (from, to) in x.data.chunks_exact(x.width).zip(y.data.chunks_exact_mut(width)) {
+            to.copy_from_slice(&from[..width]);
+        }
+        if l2 {
+            op::pooling::l2_normalize(&self.pool, &mut y.data, width);
+        }
+        Ok(())
+    }
+
+    fn read(&self, x: &Buffer, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(&x.data);
+        Ok(())
+    }
+}
+
+impl Cpu {
+    fn product(
+        &self,
+        x: &Buffer,
+        w: &Linear,
+        activation: Activation,
+        residual: op::gemm::Residual<'_>,
+        y: &mut Buffer,
+    ) {
+        let activation = match activation {
+            Activation::Identity => op::activation::Activation::Identity,
+            Activation::GeluErf => op::activation::Activation::GeluErf,
+            Activation::GeluTanh => op::activation::Activation::GeluTanh,
+            Activation::Silu => op::activation::Activation::Silu,
+            Activation::Relu => op::activation::Activation::Relu,
+            Activation::Tanh => op::activation::Activation::Tanh,
+        };
+        let epilogue = op::gemm::Epilogue { bias: w.bias.as_deref(), activation, residual };
+        op::gemm::gemm(&self.pool, &x.data, x.rows, &w.matrix, &epilogue, &mut y.data);
+    }
+}
+
+fn shape(a: &Attention) -> op::attention::AttentionShape {
+    op::attention::AttentionShape {
+        heads: a.heads,
+        kv_heads: a.kv_heads,
+        dim: a.dim,
+        scale: a.scale,
+        causal: a.mask == Mask::Causal,
+    }
+}
