@@ -1,0 +1,282 @@
+//! Attention over packed sequences: `softmax(scale · Q Kᵀ) V`, one fused kernel for a head and a block of queries.
+//!
+//! A task copies the keys of its (sequence, key head) transposed into panels and the values into panels, then takes the queries
+//! tile by tile: the scores of a tile, `[tile rows, keys]`, the softmax in place, the product with the values. Nothing is ever
+//! `[n, n]`.
+
+use crate::math::exp2;
+use crate::parts::Parts;
+use crate::scratch::{self, Buffer};
+use crate::simd::{Kernel, Simd};
+use crate::tile::{self, DEPTH, MAX_TILE, STRIDE, Tiles, block_index, blocks_len};
+use crate::{Isa, Pool};
+use std::cell::Cell;
+
+/// Heads and their widths.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; each serves `heads / kv_heads` query heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub dim: usize,
+    /// What the scores are multiplied by.
+    pub scale: f32,
+    /// Whether a query sees only itself and what is before it.
+    pub causal: bool,
+}
+
+impl AttentionShape {
+    /// The width of a row of `q | k | v`.
+    pub fn qkv_width(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.dim
+    }
+
+    /// The width of a row of the result.
+    pub fn out_width(&self) -> usize {
+        self.heads * self.dim
+    }
+
+    pub(crate) fn check(&self) {
+        assert!(
+            self.dim > 0 && self.kv_heads > 0 && self.heads > 0 && self.heads.is_multiple_of(self.kv_heads),
+            "{} heads of {} on {} key heads",
+            self.heads,
+            self.dim,
+            self.kv_heads
+        );
+    }
+}
+
+/// Queries of one task: what makes up for copying the keys and values again.
+const QUERIES: usize = 512;
+/// Multiplications a task does at least, about 4 µs.
+const TASK_WORK: usize = 1 << 18;
+
+/// `softmax(scale · Q Kᵀ) V` of each sequence and head. `qkv` is `[rows, qkv_width]`, a row being all queries, all keys, all
+/// values; `out` is `[rows, out_width]`; sequence `i` is the rows `offsets[i]..offsets[i + 1]`.
+///
+/// # Panics
+/// Where a buffer has another size, the offsets are no offsets, or `heads` is no multiple of `kv_heads`.
+pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
+    attention_with(Isa::active(), pool, qkv, offsets, shape, out);
+}
+
+fn attention_with(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
+    shape.check();
+    let rows = out.len() / shape.out_width();
+    assert_eq!(out.len(), rows * shape.out_width(), "out is [rows, {}]", shape.out_width());
+    assert_eq!(qkv.len(), rows * shape.qkv_width(), "qkv is [{rows}, {}]", shape.qkv_width());
+    let sequences = super::sequences(offsets, rows);
+    let length = |i: usize| (offsets[i + 1] - offsets[i]) as usize;
+    // Consecutive heads of a short sequence make one task; a long sequence has one for each head and block of queries.
+    let plan = |n: usize| {
+        let work = (2 * n * n.min(QUERIES) * shape.dim * shape.heads / shape.kv_heads).max(1);
+        let heads = (TASK_WORK / work).clamp(1, shape.kv_heads);
+        (heads, shape.kv_heads.div_ceil(heads), n.div_ceil(QUERIES))
+    };
+    let mut starts = STARTS.take();
+    starts.clear();
+    let mut tasks = 0;
+    for i in 0..sequences {
+        starts.push(tasks);
+        let (_, groups, blocks) = plan(length(i));
+        tasks += groups * blocks;
+    }
+    let parts = Parts::new(out);
+    pool.run(tasks, &|task| {
+        // The last sequence that starts at or before the task: an empty one starts where the next one does.
+        let sequence = starts.partition_point(|&start| start <= task) - 1;
+        let (heads, _, blocks) = plan(length(sequence));
+        let within = task - starts[sequence];
+        let (group, block) = (within / blocks, within % blocks);
+        let n = length(sequence);
+        let queries = block * n / blocks..(block + 1) * n / blocks;
+        for kv_head in group * heads..shape.kv_heads.min((group + 1) * heads) {
+            let first_row = offsets[sequence] as usize;
+            let queries = queries.clone();
+            scratch::with(|scratch| {
+                scratch.holds = (0, 0);
+                let memory = &mut scratch.buffer;
+                isa.run(Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, memory });
+            });
+        }
+    });
+    STARTS.set(starts);
+}
+
+thread_local! {
+    /// The number of the first task of each sequence, kept for its memory.
+    static STARTS: Cell<Vec<usize>> = const { Cell::new(Vec::new()) };
+}
+
+/// The queries of the heads that share one key head, over their sequence.
+struct Head<'a> {
+    qkv: &'a [f32],
+    out: &'a Parts<'a>,
+    shape: &'a AttentionShape,
+    first_row: usize,
+    n: usize,
+    queries: std::ops::Range<usize>,
+    kv_head: usize,
+    memory: &'a mut Buffer,
+}
+
+impl Kernel for Head<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { qkv, out, shape, first_row, n, queries, kv_head, memory } = self;
+        let (dim, width) = (shape.dim, shape.qkv_width());
+        let panel = 2 * S::LANES;
+        let keys = if shape.causal { queries.end } else { n };
+        let key_panels = keys.div_ceil(panel);
+        let value_panels = dim.div_ceil(panel);
+        let tiles = Tiles::new(queries.len(), S::TILE);
+        // A row of queries and one of probabilities are packed as the micro-kernel wants its rows; a panel of keys is stored as a
+        // whole, so that probabilities need the space of whole panels.
+        let sizes = [
+            key_panels * dim * panel,
+            value_panels * keys * panel,
+            blocks_len(MAX_TILE, dim),
+            blocks_len(MAX_TILE, key_panels * panel),
+            MAX_TILE * panel,
+        ];
+        let memory = memory.at_least(sizes.iter().sum());
+        let (key_memory, memory) = memory.split_at_mut(sizes[0]);
+        let (value_memory, memory) = memory.split_at_mut(sizes[1]);
+        let (query_memory, memory) = memory.split_at_mut(sizes[2]);
+        let (scores, product) = memory.split_at_mut(sizes[3]);
+        let key_column = (shape.heads + kv_head) * dim;
+        let value_column = (shape.heads + shape.kv_heads + kv_head) * dim;
+        pack_keys(s, &qkv[first_row * width + key_column..], width, keys, dim, key_memory);
+        pack_values(s, &qkv[first_row * width + value_column..], width, keys, dim, value_memory);
+        let group = shape.heads / shape.kv_heads;
+        for head in kv_head * group..(kv_head + 1) * group {
+            for tile in 0..tiles.count {
+                let start = queries.start + tiles.start(tile);
+                let end = queries.start + tiles.start(tile + 1);
+                let rows = end - start;
+                // base 2: e^x = 2^(x log2 e), and the factor is free here.
+                let factor = s.splat(shape.scale * std::f32::consts::LOG2_E);
+                for row in start..end {
+                    let query = &qkv[(first_row + row) * width + head * dim..][..dim];
+                    for (i, part) in query.chunks(S::LANES).enumerate() {
+                        let to = block_index(rows, row - start, i * S::LANES);
+                        s.write(&mut query_memory[to..to + part.len()], s.mul(s.read(part), factor));
+                    }
+                }
+                let seen = if shape.causal { end } else { n };
+                for p in 0..seen.div_ceil(panel) {
+                    let b = &key_memory[p * dim * panel..(p + 1) * dim * panel];
+                    let to = &mut scores[block_index(rows, 0, p * panel)..][..(rows - 1) * STRIDE + panel];
+                    // SAFETY: the blocks of `rows` queries of `dim`, a panel of `dim`, and room for `rows` rows.
+                    unsafe {
+                        tile::multiply(s, rows, query_memory.as_ptr(), dim, b.as_ptr(), to.as_mut_ptr(), STRIDE);
+                    }
+                }
+                let mut inverse = [0.0; MAX_TILE];
+                for (row, inverse) in inverse.iter_mut().enumerate().take(rows) {
+                    let visible = if shape.causal { start + row + 1 } else { n };
+                    *inverse = softmax(s, scores, rows, row, visible, seen);
+                }
+                for p in 0..value_panels {
+                    let b = &value_memory[p * keys * panel..(p + 1) * keys * panel];
+                    assert!(scores.len() >= blocks_len(rows, seen) && product.len() >= rows * panel);
+                    // SAFETY: the blocks of `rows` rows of `seen <= keys`, a panel of `keys`, and room for `rows` rows.
+                    unsafe {
+                        tile::multiply(s, rows, scores.as_ptr(), seen, b.as_ptr(), product.as_mut_ptr(), panel);
+                    }
+                    let columns = panel.min(dim - p * panel);
+                    for row in 0..rows {
+                        let at = (first_row + start + row) * shape.out_width() + head * dim + p * panel;
+                        // SAFETY: these rows of this head are this task's alone.
+                        let to = unsafe { out.get(at, columns) };
+                        let from = &product[row * panel..row * panel + columns];
+                        for (to, from) in to.chunks_mut(S::LANES).zip(from.chunks(S::LANES)) {
+                            s.write(to, s.mul(s.read(from), s.splat(inverse[row])));
+                        }
+                    }
+                }
+            }
+        }
+}
+}
+
+/// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`.
+#[inline(always)]
+fn pack_keys<S: Simd>(s: S, from: &[f32], width: usize, n: usize, dim: usize, to: &mut [f32]) {
+    let panel = 2 * S::LANES;
+    for first in (0..n.next_multiple_of(panel)).step_by(S::LANES) {
+        let base = first / panel * dim * panel + first % panel;
+        let squares = if first + S::LANES <= n { dim / S::LANES * S::LANES } else { 0 };
+        for column in (0..squares).step_by(S::LANES) {
+            let source = &from[first * width + column..][..(S::LANES - 1) * width + S::LANES];
+            let target = &mut to[base + column * panel..][..(S::LANES - 1) * panel + S::LANES];
+            // SAFETY: the slices hold LANES rows of their strides.
+            unsafe {
+                s.transpose(source.as_ptr(), width, target.as_mut_ptr(), panel);
+            }
+        }
+        for key in first..first + S::LANES {
+            for column in squares..dim {
+                to[base + column * panel + key - first] = if key < n { from[key * width + column] } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// `[n][width]`, `dim` columns of it, to panels `[dim / panel][n][panel]`.
+#[inline(always)]
+fn pack_values<S: Simd>(s: S, from: &[f32], width: usize, n: usize, dim: usize, to: &mut [f32]) {
+    let panel = 2 * S::LANES;
+    for (p, to) in to.chunks_exact_mut(n * panel).enumerate() {
+        let columns = panel.min(dim - p * panel);
+        for (row, to) in to.chunks_exact_mut(panel).enumerate() {
+            let source = &from[row * width + p * panel..][..columns];
+            let (low, high) = source.split_at(columns.min(S::LANES));
+            s.write(&mut to[..S::LANES], s.read(low));
+            s.write(&mut to[S::LANES..], s.read(high));
+        }
+    }
+}
+
+/// Turns the scores of one row of a tile into `2^(score - largest)`, 0 from `visible` to `seen`, and returns 1 / their sum.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, scores: &mut [f32], rows: usize, row: usize, visible: usize, seen: usize) -> f32 {
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let mut k = 0;
+    while k < visible {
+        let count = DEPTH.min(visible - k);
+        let part = &mut scores[block_index(rows, row, k)..][..count.next_multiple_of(S::LANES)];
+        // Lanes behind the last visible one must not win.
+        part[count..].fill(f32::NEG_INFINITY);
+        for four in part.chunks_exact(S::LANES) {
+            largest = s.max(largest, s.read(four));
+        }
+        k += count;
+    }
+    let largest = s.splat(s.largest(largest));
+    let mut sum = s.zero();
+    k = 0;
+    while k < visible {
+        let count = DEPTH.min(visible - k);
+        let part = &mut scores[block_index(rows, row, k)..][..count.next_multiple_of(S::LANES)];
+        for four in part.chunks_exact_mut(S::LANES) {
+            let v = exp2(s, s.sub(s.read(four), largest));
+            sum = s.add(sum, v);
+            s.write(four, v);
+        }
+        k += count;
+    }
+    let mut hidden = visible.next_multiple_of(S::LANES);
+    while hidden < seen {
+        let count = (DEPTH - hidden % DEPTH).min(seen - hidden);
+        scores[block_index(rows, row, hidden)..][..count].fill(0.0);
+        hidden += count;
+    }
+    1.0 / s.sum(sum)
+}
+

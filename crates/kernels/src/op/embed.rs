@@ -1,0 +1,109 @@
+//! Token embeddings: the rows of the tables, added, scaled and normalised in one pass.
+
+use super::norm::{Norm, normalize};
+use super::sequences;
+use crate::parts::split_rows;
+use crate::simd::{Kernel, Simd};
+use crate::{Isa, Pool};
+
+/// The tables a token's row is the sum of.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbedTables<'a> {
+    /// One row an id.
+    pub word: &'a [f32],
+    /// One row a position, and the row of position 0.
+    pub position: Option<(&'a [f32], usize)>,
+    /// Token types, of which every token has the first.
+    pub kind: Option<&'a [f32]>,
+    /// The width of a row.
+    pub width: usize,
+    /// The sum is multiplied by it.
+    pub scale: f32,
+}
+
+/// `out[t] = norm(scale · (word[ids[t]] + position[offset + t - start of its sequence] + kind[0]))`, `[ids.len(), width]`.
+///
+/// # Panics
+/// Where an id or a position has no row, or a buffer has another size.
+pub fn embed(
+    pool: &Pool,
+    ids: &[u32],
+    offsets: &[u32],
+    tables: &EmbedTables<'_>,
+    norm: Option<&Norm<'_>>,
+    out: &mut [f32],
+) {
+    embed_with(Isa::active(), pool, ids, offsets, tables, norm, out);
+}
+
+#[allow(clippy::too_many_arguments, reason = "the arguments of `embed` and the level")]
+fn embed_with(
+    isa: Isa,
+    pool: &Pool,
+    ids: &[u32],
+    offsets: &[u32],
+    tables: &EmbedTables<'_>,
+    norm: Option<&Norm<'_>>,
+    out: &mut [f32],
+) {
+    let width = tables.width;
+    assert!(width > 0, "a table has a width");
+    assert_eq!(out.len(), ids.len() * width, "out is [{}, {width}]", ids.len());
+    sequences(offsets, ids.len());
+    if let Some(norm) = norm {
+        norm.check();
+        assert_eq!(norm.gamma.len(), width, "the normalisation has the width of the tables");
+    }
+    assert!(tables.kind.is_none_or(|kind| kind.len() >= width), "there is a first token type");
+    split_rows(pool, out, width, 1, &|first, out| isa.run(Rows { ids, offsets, tables, norm, first, out }));
+}
+
+struct Rows<'a> {
+    ids: &'a [u32],
+    offsets: &'a [u32],
+    tables: &'a EmbedTables<'a>,
+    norm: Option<&'a Norm<'a>>,
+    first: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { ids, offsets, tables, norm, first, out } = self;
+        let width = tables.width;
+        let scale = s.splat(tables.scale);
+        let mut sequence = offsets.partition_point(|&start| start as usize <= first) - 1;
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let token = first + row;
+            while offsets[sequence + 1] as usize <= token {
+                sequence += 1;
+            }
+            let word = table_row(tables.word, ids[token] as usize, width);
+            let place = token - offsets[sequence] as usize;
+            let position = tables.position.map(|(table, first)| table_row(table, first + place, width));
+            for (i, part) in out.chunks_mut(S::LANES).enumerate() {
+                let columns = i * S::LANES..i * S::LANES + part.len();
+                let mut v = s.read(&word[columns.clone()]);
+                if let Some(kind) = tables.kind {
+                    v = s.add(v, s.read(&kind[columns.clone()]));
+                }
+                if let Some(position) = position {
+                    v = s.add(v, s.read(&position[columns]));
+                }
+                s.write(part, s.mul(v, scale));
+            }
+            if let Some(norm) = norm {
+                normalize(s, norm, out);
+            }
+        }
+    }
+}
+
+#[inline]
+fn table_row(table: &[f32], row: usize, width: usize) -> &[f32] {
+    let rows = table.len() / width;
+    assert!(row < rows, "row {row} of a table of {rows}");
+    &table[row * width..(row + 1) * width]
+}

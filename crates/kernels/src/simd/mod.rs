@@ -1,0 +1,171 @@
+//! Vectors of f32 as one trait, one implementation an instruction set.
+//!
+//! A kernel is written once, as a [`Kernel`] that is generic over [`Simd`], and [`Isa::run`] compiles it once for each level inside a
+//! function with that level's target features; everything below must therefore be inlined (`#[inline(always)]`, no closures that
+//! take vectors). A value of an implementing type is the proof that this machine has the instructions: the types cannot be made
+//! outside this module, and only `Isa::run` makes them, after detection.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+
+use crate::Isa;
+
+/// The vector instructions of one level.
+pub(crate) trait Simd: Copy {
+    /// A vector of [`Simd::LANES`] values.
+    type V: Copy;
+    /// Values in a vector, a power of two, at most 16.
+    const LANES: usize;
+    /// Rows of the largest tile whose accumulators, two vectors a row, fit into the registers beside what they are made from.
+    const TILE: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    /// Asks for the cache line at `p`, which may point anywhere.
+    fn prefetch<T>(self, p: *const T);
+    /// # Safety
+    /// `LANES` values can be read at `p`.
+    unsafe fn load(self, p: *const f32) -> Self::V;
+    /// # Safety
+    /// `LANES` values can be written at `p`.
+    unsafe fn store(self, p: *mut f32, v: Self::V);
+    /// `count < LANES` values, the lanes behind them 0.
+    /// # Safety
+    /// `count` values can be read at `p`.
+    unsafe fn load_first(self, p: *const f32, count: usize) -> Self::V;
+    /// The first `count < LANES` lanes.
+    /// # Safety
+    /// `count` values can be written at `p`.
+    unsafe fn store_first(self, p: *mut f32, count: usize, v: Self::V);
+    /// `LANES` half-precision numbers.
+    /// # Safety
+    /// `LANES` values can be read at `p`.
+    unsafe fn load_f16(self, p: *const u16) -> Self::V;
+    /// `LANES` 8-bit integers.
+    /// # Safety
+    /// `LANES` values can be read at `p`.
+    unsafe fn load_i8(self, p: *const i8) -> Self::V;
+    /// A square of `LANES` rows: `to[c * to_stride + r] = from[r * from_stride + c]`.
+    /// # Safety
+    /// `LANES` rows can be read at `from` and written at `to`.
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`; whether it rounds once or twice is the level's affair.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; `b` where `b` is not a number.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller; `b` where `b` is not a number.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    fn abs(self, a: Self::V) -> Self::V;
+    /// `|a|` with the sign of `b`.
+    fn copysign(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The nearest integer, ties to even; |a| < 2^22.
+    fn round(self, a: Self::V) -> Self::V;
+    /// `a * 2^n`, rounded once, for integral `n` in -300 ..= 300.
+    fn scale(self, a: Self::V, n: Self::V) -> Self::V;
+    /// Lane by lane `if a < b { x } else { y }`; a comparison with NaN is false.
+    fn where_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// The sum of the lanes, in a fixed order.
+    fn sum(self, a: Self::V) -> f32;
+    /// The largest lane.
+    fn largest(self, a: Self::V) -> f32;
+
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+
+    /// The first `min(LANES, x.len())` values of `x`, the lanes behind them 0.
+    #[inline(always)]
+    fn read(self, x: &[f32]) -> Self::V {
+        // SAFETY: the slice has what is read.
+        unsafe { if x.len() >= Self::LANES { self.load(x.as_ptr()) } else { self.load_first(x.as_ptr(), x.len()) } }
+    }
+
+    /// The first `min(LANES, out.len())` lanes into `out`.
+    #[inline(always)]
+    fn write(self, out: &mut [f32], v: Self::V) {
+        // SAFETY: the slice has what is written.
+        unsafe {
+            if out.len() >= Self::LANES {
+                self.store(out.as_mut_ptr(), v);
+            } else {
+                self.store_first(out.as_mut_ptr(), out.len(), v);
+            }
+        }
+    }
+}
+
+/// Something to compute with the vectors of whichever level is in use. `run` must be `#[inline(always)]`.
+pub(crate) trait Kernel {
+    /// What comes out.
+    type Output;
+    /// Computes it.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+impl Isa {
+    /// Runs `kernel` with the instructions of this level.
+    ///
+    /// # Panics
+    /// Where the machine does not have them.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        assert!(self.is_available(), "this machine has no {}", self.name());
+        match self {
+            Self::Scalar => kernel.run(scalar::Scalar),
+            // SAFETY: the assertion above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2::run(kernel) },
+            // SAFETY: the assertion above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512::run(kernel) },
+            // SAFETY: the assertion above.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => unsafe { neon::run(kernel) },
+            #[allow(unreachable_patterns, reason = "which levels are left depends on the architecture")]
+            _ => unreachable!("an available level belongs to this architecture"),
+        }
+    }
+
+    /// Values in a vector.
+    #[cfg(test)]
+    pub(crate) fn lanes(self) -> usize {
+        self.run(Lanes)
+    }
+}
+
+#[cfg(test)]
+struct Lanes;
+
+#[cfg(test)]
+impl Kernel for Lanes {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::LANES
+    }
+}
+
+/// Half precision to single: exact.
+#[inline]
+pub(crate) fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff);
+    let value = match magnitude >> 10 {
+        // Subnormal: a multiple of 2^-24.
+        0 => magnitude as f32 * f32::from_bits(0x3380_0000),
+        31 => f32::from_bits(0x7f80_0000 | (magnitude & 0x3ff) << 13),
+        // The exponent bias grows from 15 to 127.
+        _ => f32::from_bits((magnitude << 13) + (112 << 23)),
+    };
+    f32::from_bits(value.to_bits() | sign)
+}

@@ -1,0 +1,129 @@
+//! The micro-kernel under matrix products and attention: a few rows times one panel, all of `k`, accumulators in registers.
+//!
+//! The rows (A) are copied to blocks `[k / DEPTH][rows][STRIDE]`: within a block every address is one register plus a constant. A
+//! panel (B) is `[k][2 LANES]`. An element of the product is `((0 + a0 b0) + a1 b1) + ...` in order of k, whatever the tile.
+
+use crate::simd::Simd;
+
+/// Values of one row in a block; a multiple of every panel width.
+pub(crate) const DEPTH: usize = 384;
+/// From row to row of a block. A line more than `DEPTH`, so that rows of equal columns do not share a set of the cache.
+pub(crate) const STRIDE: usize = DEPTH + 16;
+/// Rows of the largest tile of any level.
+pub(crate) const MAX_TILE: usize = 14;
+/// Lines of a panel are asked for this many values ahead: about a page, which covers the latency of the third cache.
+const AHEAD: usize = 1024;
+
+/// Values that `rows` rows of `k` take as blocks.
+pub(crate) const fn blocks_len(rows: usize, k: usize) -> usize {
+    k.div_ceil(DEPTH) * rows * STRIDE
+}
+
+/// Where value `k` of row `row` is in the blocks of a tile of `rows` rows.
+#[inline(always)]
+pub(crate) const fn block_index(rows: usize, row: usize, k: usize) -> usize {
+    (k / DEPTH * rows + row) * STRIDE + k % DEPTH
+}
+
+/// Cuts `rows` into the fewest tiles of at most `most` rows, of sizes that differ by at most 1.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiles {
+    rows: usize,
+    pub(crate) count: usize,
+}
+
+impl Tiles {
+    pub(crate) fn new(rows: usize, most: usize) -> Self {
+        Self { rows, count: rows.div_ceil(most) }
+    }
+
+    /// The first row of tile `index`, for `index <= count`.
+    #[inline(always)]
+    pub(crate) fn start(self, index: usize) -> usize {
+        if self.count == 0 {
+            return 0;
+        }
+        let (base, larger) = (self.rows / self.count, self.rows % self.count);
+        index * base + index.min(larger)
+    }
+}
+
+/// Copies row `row` of a tile of `rows` to its blocks.
+///
+/// # Safety
+/// `to` has `blocks_len(rows, x.len())` values, and `row < rows`.
+#[inline(always)]
+pub(crate) unsafe fn pack_row(x: &[f32], rows: usize, row: usize, to: *mut f32) {
+    for (block, part) in x.chunks(DEPTH).enumerate() {
+        // SAFETY: block and row are within what the caller promised.
+        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to.add((block * rows + row) * STRIDE), part.len()) }
+    }
+}
+
+/// `out[r * out_stride + c] = Σ_k a[r][k] b[k][c]` for `rows <= S::TILE` rows and the `2 LANES` columns of a panel.
+///
+/// # Safety
+/// `a` holds the blocks of `rows` rows of `k`, `b` a panel of `k`, and `out` takes `rows` rows.
+#[inline(always)]
+pub(crate) unsafe fn multiply<S: Simd>(
+    s: S,
+    rows: usize,
+    a: *const f32,
+    k: usize,
+    b: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    macro_rules! cases {
+        ($($n:literal)*) => {
+            match rows {
+                $($n if $n <= S::TILE => {
+                    // SAFETY: the caller's promise, for `rows` = the constant.
+                    unsafe { fixed::<S, $n>(s, a, k, b, out, out_stride) }
+                })*
+                _ => unreachable!("a tile has 1 to {} rows, not {rows}", S::TILE),
+            }
+        };
+    }
+    cases!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+}
+
+#[inline(always)]
+unsafe fn fixed<S: Simd, const ROWS: usize>(
+    s: S,
+    mut a: *const f32,
+    mut k: usize,
+    mut b: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    let mut sums = [[s.zero(); 2]; ROWS];
+    while k > 0 {
+        let depth = if k < DEPTH { k } else { DEPTH };
+        for i in 0..depth {
+            // SAFETY: i < depth, so that row i of the panel and column i of the block are there.
+            unsafe {
+                s.prefetch(b.wrapping_add(AHEAD));
+                if S::LANES == 16 {
+                    s.prefetch(b.wrapping_add(AHEAD + 16));
+                }
+                let panel = [s.load(b), s.load(b.add(S::LANES))];
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let x = s.splat(*a.add(r * STRIDE + i));
+                    sum[0] = s.fma(x, panel[0], sum[0]);
+                    sum[1] = s.fma(x, panel[1], sum[1]);
+                }
+                b = b.add(2 * S::LANES);
+            }
+        }
+        a = a.wrapping_add(ROWS * STRIDE);
+        k -= depth;
+    }
+    for (r, sum) in sums.iter().enumerate() {
+        // SAFETY: r < ROWS.
+        unsafe {
+            s.store(out.add(r * out_stride), sum[0]);
+            s.store(out.add(r * out_stride + S::LANES), sum[1]);
+        }
+    }
+}
