@@ -1,0 +1,122 @@
+//! Any pipeline that a `tokenizer.json` can describe, run by the `tokenizers` crate.
+
+use embral_types::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use std::collections::HashMap;
+use tokenizers::{
+    Encoding, ModelWrapper, NormalizerWrapper, Token, Tokenizer,
+    normalizers::{Lowercase, Sequence},
+};
+
+#[derive(Debug)]
+pub(crate) struct General {
+    tokenizer: Tokenizer,
+    prefix: Vec<u32>,
+    suffix: Vec<u32>,
+    unknown: Option<u32>,
+    size: usize,
+}
+
+/// The one value of a Unigram model that the `tokenizers` crate keeps to itself.
+#[derive(Deserialize)]
+struct File {
+    model: Model,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    #[serde(default)]
+    unk_id: Option<u32>,
+}
+
+fn failed(what: &str, e: tokenizers::Error) -> Error {
+    Error::new(ErrorKind::Malformed, format!("{what}: {e}")).because(e)
+}
+
+impl General {
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self> {
+        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| failed("no tokenizer.json", e))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| failed("truncation cannot be switched off", e))?;
+        let (prefix, suffix) = specials(&tokenizer)?;
+        let unknown = match tokenizer.get_model() {
+            ModelWrapper::BPE(m) => m.unk_token.as_deref().and_then(|t| tokenizer.token_to_id(t)),
+            ModelWrapper::WordPiece(m) => tokenizer.token_to_id(&m.unk_token),
+            ModelWrapper::WordLevel(m) => tokenizer.token_to_id(&m.unk_token),
+            ModelWrapper::Unigram(_) => serde_json::from_slice::<File>(bytes).ok().and_then(|f| f.model.unk_id),
+        };
+        let size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        Ok(Self { tokenizer, prefix, suffix, unknown, size })
+    }
+
+    pub(crate) fn lower_case_first(&mut self) -> Result<()> {
+        let steps = match self.tokenizer.get_normalizer() {
+            Some(NormalizerWrapper::Sequence(sequence)) => sequence.as_ref().to_vec(),
+            Some(one) => vec![one.clone()],
+            None => vec![],
+        };
+        if steps.iter().any(|s| matches!(s, NormalizerWrapper::Lowercase(_))) {
+            return Ok(());
+        }
+        let steps = [vec![Lowercase.into()], steps].concat();
+        let set = self.tokenizer.with_normalizer(Some(Sequence::new(steps)));
+        set.map(|_| ()).map_err(|e| failed("the tokenizer cannot lower-case first", e))
+    }
+
+    pub(crate) fn content(&self, text: &str, dropped: Option<u32>, ids: &mut Vec<u32>) -> Result<()> {
+        let encoding =
+            self.tokenizer.encode_fast(text, false).map_err(|e| failed("the text cannot be tokenised", e))?;
+        ids.extend(encoding.get_ids().iter().filter(|&&id| Some(id) != dropped));
+        Ok(())
+    }
+
+    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, true).map_err(|e| failed("the ids cannot be decoded", e))
+    }
+
+    pub(crate) fn prefix(&self) -> &[u32] {
+        &self.prefix
+    }
+
+    pub(crate) fn suffix(&self) -> &[u32] {
+        &self.suffix
+    }
+
+    pub(crate) fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    pub(crate) fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    pub(crate) fn vocab_size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn vocabulary(&self) -> HashMap<String, u32> {
+        self.tokenizer.get_vocab(true)
+    }
+}
+
+/// The ids that the post-processor puts before and after a single sequence, found by letting it process one that holds nothing
+/// but an id no vocabulary has.
+fn specials(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>)> {
+    const MARK: u32 = u32::MAX;
+    let marked = Encoding::from_tokens(vec![Token::new(MARK, "x".into(), (0, 1))], 0);
+    let processed = tokenizer
+        .post_process(marked, None, true)
+        .map_err(|e| failed("the post-processor of the tokenizer failed", e))?;
+    let ids = processed.get_ids();
+    match ids.iter().position(|&id| id == MARK) {
+        Some(at) if !ids[at + 1..].contains(&MARK) => Ok((ids[..at].to_vec(), ids[at + 1..].to_vec())),
+        _ => Err(Error::new(
+            ErrorKind::Unsupported,
+            "the post-processor of the tokenizer does not hold the text exactly once",
+        )),
+    }
+}
