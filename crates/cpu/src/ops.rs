@@ -14,7 +14,7 @@ impl Backend for Cpu {
     type Plan = Plan;
 
     fn describe(&self) -> String {
-        format!("cpu ({}, {} threads)", self.isa(), self.pool.threads())
+        format!("cpu ({}, {} threads)", self.isa().name(), self.pool.threads())
     }
 
     fn load_linear(&self, parts: &[Dense<'_>]) -> Result<Linear> {
