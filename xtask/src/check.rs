@@ -44,12 +44,12 @@ fn tests() -> Result<()> {
     Ok(())
 }
 
-/// The lines between the two markers that are not fences of a code block.
+/// The lines between the two markers that are not fences of a code block, without the prompt.
 fn stated_commands(readme: &str) -> Result<Vec<&str>> {
     let stated = readme.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END)).map(|(stated, _)| stated);
     let stated = stated.with_context(|| format!("README.md states no test command between {BEGIN} and {END}"))?;
-    let lines: Vec<&str> =
-        stated.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
+    let lines = stated.lines().map(|line| line.trim().trim_start_matches("$ "));
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("```")).collect();
     if lines.is_empty() {
         bail!("README.md has nothing between {BEGIN} and {END}");
     }
@@ -93,8 +93,10 @@ mod tests {
 
     #[test]
     fn the_commands_between_the_markers_are_read() {
-        let readme = "# A\n\n<!-- tests:begin -->\n```sh\ncargo test --workspace\n```\n<!-- tests:end -->\ncargo run\n";
-        assert_eq!(stated_commands(readme).expect("marked"), ["cargo test --workspace"]);
+        for prompt in ["", "$ "] {
+            let readme = format!("# A\n{BEGIN}\n```console\n{prompt}cargo test --workspace\n```\n{END}\n$ cargo run\n");
+            assert_eq!(stated_commands(&readme).expect("marked"), ["cargo test --workspace"]);
+        }
     }
 
     #[test]

@@ -1,0 +1,229 @@
+"""Writes the seeds of the fuzz targets: small well-formed files, and hostile ones by name. Standard library only.
+
+Cases that a fuzzer found are kept beside them as `found-*`; this script leaves those alone.
+"""
+
+import csv
+import io
+import json
+import pathlib
+import struct
+import tarfile
+import zipfile
+
+SEEDS = pathlib.Path(__file__).parent / "seeds"
+
+
+def write(target, name, data):
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
+def safetensors(header, values):
+    text = header if isinstance(header, bytes) else compact(header).encode()
+    return struct.pack("<Q", len(text)) + text + values
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds():
+    two = {
+        "__metadata__": {"format": "pt"},
+        "a": entry("F32", [2, 2], 0, 16),
+        "b": entry("BF16", [3], 16, 22),
+        "c": entry("I8", [2, 1], 22, 24),
+        "e": entry("F16", [0], 24, 24),
+    }
+    values = struct.pack("<4f", 1, -2, 0.5, 3) + bytes([0x80, 0x3F] * 3) + bytes([1, 255])
+    write("safetensors", "four", safetensors(two, values))
+    write("safetensors", "empty", safetensors({}, b""))
+    write("safetensors", "not-finite", safetensors({"a": entry("F32", [2], 0, 8)}, struct.pack("<2f", float("nan"), float("inf"))))
+    write("safetensors", "cut-off", safetensors(two, values)[:-1])
+    write("safetensors", "header-too-long", struct.pack("<Q", 2**63) + b"{}")
+    write("safetensors", "overlap", safetensors({"a": entry("U8", [2], 0, 2), "b": entry("U8", [2], 1, 3)}, bytes(3)))
+    write("safetensors", "absurd-shape", safetensors({"a": entry("F32", [2**62, 2**62], 0, 4)}, bytes(4)))
+    write("safetensors", "offsets-past-2-64", safetensors(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,18446744073709551616]}}', bytes(4)))
+    write("safetensors", "one-name-twice", safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', bytes(2)))
+
+
+def shard_index_seeds():
+    good = {"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    write("shard_index", "two", compact(good))
+    for name, file in [("above", "../model.safetensors"), ("root", "/etc/passwd"), ("here", "."), ("nothing", "")]:
+        write("shard_index", name, compact({"weight_map": {"a": file}}))
+
+
+def npy(header, values, version=1):
+    text = header.encode()
+    length = struct.pack("<H", len(text)) if version == 1 else struct.pack("<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + values
+
+
+def npy_seeds():
+    header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }\n"
+    write("npy", "two-by-three", npy(header, struct.pack("<6f", *range(6))))
+    write("npy", "version-2", npy(header, struct.pack("<6f", *range(6)), version=2))
+    write("npy", "cut-off", npy(header, bytes(23)))
+    write("npy", "absurd-shape", npy(header.replace("2, 3", "9223372036854775807, 9223372036854775807"), b""))
+    write("npy", "no-width", npy(header.replace("2, 3", "0, 0"), b""))
+
+
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "type_vocab_size": 2,
+}
+QWEN3 = {
+    "model_type": "qwen3",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 64,
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000,
+    "vocab_size": 100,
+    "max_position_embeddings": 64,
+    "attention_bias": False,
+}
+
+
+def config_seeds():
+    write("config", "bert", compact(BERT))
+    write("config", "qwen3", compact(QWEN3))
+    write("config", "absurd-sizes", compact(BERT | {"hidden_size": 2**40, "vocab_size": 2**63}))
+    write("config", "no-heads", compact(BERT | {"num_attention_heads": 0}))
+    write("config", "heads-do-not-divide", compact(QWEN3 | {"num_key_value_heads": 3}))
+    write("config", "deep", "[" * 5000)
+
+
+def tokenizer_seeds():
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s", "sat", "e", ",", "query", ":"]
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    special = [
+        {"id": vocab[p], "content": p, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        for p in pieces[:5]
+    ]
+    bert = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": special,
+        "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {t: {"id": t, "ids": [vocab[t]], "tokens": [t]} for t in ("[CLS]", "[SEP]")},
+        },
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab},
+    }
+    write("tokenizer_json", "bert", compact(bert))
+    bpe = {
+        "added_tokens": [],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel"},
+        "model": {"type": "BPE", "unk_token": None, "vocab": {"a": 0, "c": 1, "t": 2, "\u0120": 3, "at": 4, "cat": 5}, "merges": [["a", "t"], ["c", "at"]]},
+    }
+    write("tokenizer_json", "bpe", compact(bpe))
+    unigram = {
+        "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "NFKC"}]},
+        "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+        "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab": [["<unk>", 0.0], ["\u2581", -1.0], ["a", -2.0], ["cat", -3.5]]},
+    }
+    write("tokenizer_json", "unigram", compact(unigram))
+    words = {"added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"[UNK]": 0, "cat": 1}}}
+    write("tokenizer_json", "word-level", compact(words))
+    write("tokenizer_json", "ids-far-apart", compact(bert | {"model": bert["model"] | {"vocab": vocab | {"far": 2**32 - 1}}}))
+    write("tokenizer_json", "unknown-is-missing", compact(words | {"model": words["model"] | {"unk_token": "<none>"}}))
+    write("tokenizer_vocab", "bert", "\n".join(pieces) + "\n")
+    write("tokenizer_vocab", "one-piece-twice", "[UNK]\n[CLS]\n[SEP]\na\na\n\n")
+
+
+def text_seeds():
+    lines = [{"text": "a cat", "id": 1}, {"text": "", "id": "x"}, {"id": [1], "text": "\u00e9\U0001f680"}]
+    write("jsonl", "three", "\n".join(compact(line) for line in lines))
+    write("jsonl", "lone-surrogate", '{"text":"\\ud83d","id":2}\n{"text":"a\\u0000b"}\n')
+    write("jsonl", "text-is-no-string", '{"text":3}\n{"txt":"a"}\n[1]\nnull\n\n{"text":"a"')
+    write("jsonl", "byte-order-mark", b'\xef\xbb\xbf{"text":"a"}\r\n\xff\xfe\n')
+    write("jsonl", "deep", '{"id":' + "[" * 3000 + "\n" + '{"text":"after"}')
+    table = io.StringIO()
+    rows = csv.writer(table)
+    rows.writerows([["id", "text"], [1, "a cat, sat"], [2, 'quoted "twice"\nand on'], [3, ""]])
+    write("csv", "three", table.getvalue())
+    write("csv", "uneven", "id,text\n1\n1,2,3\n4,a\n")
+    write("csv", "quote-left-open", 'text\n"a\nb\n')
+    write("csv", "no-text", "id,words\n1,a\n")
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def tarred(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=9) as archive:
+        for name, kind, data in members:
+            info = tarfile.TarInfo(name)
+            info.type = kind
+            if kind == tarfile.REGTYPE:
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+            else:
+                info.linkname = data
+                archive.addfile(info)
+    data = bytearray(buffer.getvalue())
+    # The time of writing, in bytes 4 to 8 of a gzip file, would change the seed at every run.
+    data[4:8] = bytes(4)
+    return bytes(data)
+
+
+def archive_seeds():
+    model = {
+        "pkg/model/config.json": compact(BERT).encode(),
+        "pkg/model/model.safetensors": safetensors({"a": entry("F32", [1], 0, 4)}, bytes(4)),
+        "pkg/model/tokenizer.json": b"{}",
+    }
+    write("archive", "model.zip", zipped(model))
+    write("archive", "model.tar.gz", tarred([(name, tarfile.REGTYPE, data) for name, data in model.items()]))
+    write("archive", "above.zip", zipped(model | {"../../above": b"x", "/root": b"y", "a\\..\\b": b"z"}))
+    write("archive", "bomb.zip", zipped(model | {"pkg/model/zeros.json": bytes(1 << 20)}))
+    files = [(name, tarfile.REGTYPE, data) for name, data in model.items()]
+    links = [("pkg/model/link", tarfile.SYMTYPE, "/etc"), ("pkg/model/link/x", tarfile.REGTYPE, b"x"), ("../y", tarfile.REGTYPE, b"y")]
+    write("archive", "links.tar.gz", tarred(files + links))
+    write("archive", "cut-off.zip", zipped(model)[:-30])
+
+
+if __name__ == "__main__":
+    safetensors_seeds()
+    shard_index_seeds()
+    npy_seeds()
+    config_seeds()
+    tokenizer_seeds()
+    text_seeds()
+    archive_seeds()
