@@ -1,8 +1,20 @@
 //! A model folder: everything but the numbers.
+//!
+//! Three forms are read: a sentence-transformers folder (`modules.json`), a plain transformers or model2vec folder (`config.json`
+//! alone), and a bare `StaticEmbedding` (weights and tokeniser alone). The file forms are those of sentence-transformers 2 to 6.
 
-use crate::{Blueprint, Head, StaticSpec, WeightNames};
-use embral_types::Pooling;
-use std::{collections::BTreeMap, path::PathBuf};
+use crate::{
+    Architecture, Blueprint, Head, Module, ModuleKind, StaticSpec, WeightNames,
+    config::{self, Config, limit, malformed, unsupported},
+    head, modules, pooling,
+};
+use embral_formats::{Weights, safetensors};
+use embral_types::{Error, ErrorKind, Pooling, Result};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 /// A model as its folder describes it.
 #[derive(Clone, Debug)]
@@ -19,6 +31,8 @@ pub struct ModelFolder {
     pub include_prompt: bool,
     /// What follows pooling, in order.
     pub heads: Vec<Head>,
+    /// Components of the embedding: what comes out of the last head.
+    pub dimensions: usize,
     /// The most tokens of a text, special ones included; `None` where nothing limits it.
     pub max_tokens: Option<usize>,
     /// Whether text is lower-cased before the tokeniser sees it (`do_lower_case` of `sentence_bert_config.json`).
@@ -29,7 +43,7 @@ pub struct ModelFolder {
     pub default_prompt: Option<String>,
     /// Where the tokeniser is.
     pub tokenizer: TokenizerFiles,
-    /// The widths the embedding may be cut to, as far as the folder says.
+    /// The widths the embedding may be cut to, largest first, as far as the folder says (`matryoshka_dimensions`).
     pub matryoshka: Vec<usize>,
     /// `cosine`, `dot`, `euclidean` or `manhattan`, where the folder says.
     pub similarity: Option<String>,
@@ -63,4 +77,305 @@ pub enum TokenizerFiles {
         /// Whether the BERT normaliser lower-cases and strips accents.
         lower_case: bool,
     },
+}
+
+/// The names that `sentence_bert_config.json` had for other architectures before sentence-transformers 1.0.
+const LIMIT_FILES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+impl ModelFolder {
+    /// Reads a folder: every configuration file whole, of the weights only the header.
+    pub fn read(root: &Path) -> Result<Self> {
+        if !root.is_dir() {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such folder").in_file(root));
+        }
+        let modules_file = root.join("modules.json");
+        let modules = match config::read(&modules_file)? {
+            Some(value) => modules::parse(&value).map_err(|e| e.in_file(&modules_file))?,
+            None => vec![Module { kind: plain_kind(root)?, path: String::new() }],
+        };
+        let (first, rest) = modules.split_first().expect("a parsed module list has a module");
+        let mut folder = match first.kind {
+            ModuleKind::Transformer => transformer(root, &root.join(&first.path))?,
+            ModuleKind::StaticEmbedding => static_embedding(root, &root.join(&first.path))?,
+            other => {
+                let message = format!("expected Transformer or StaticEmbedding as the first module, found {other:?}");
+                return Err(unsupported(message).in_file(modules_file));
+            }
+        };
+        folder.add_modules(rest)?;
+        folder.add_prompts()?;
+        Ok(folder)
+    }
+
+    /// Opens the weights.
+    pub fn open_weights(&self) -> Result<Box<dyn Weights>> {
+        safetensors::open(&self.weights)
+    }
+
+    /// Whether the last step is L2 normalisation.
+    pub fn normalizes(&self) -> bool {
+        self.heads.last() == Some(&Head::Normalize)
+    }
+
+    fn add_modules(&mut self, modules: &[Module]) -> Result<()> {
+        let width = match &self.network {
+            Network::Transformer { blueprint, .. } => blueprint.hidden,
+            Network::Static(spec) => spec.width,
+        };
+        self.dimensions = head::width_after_all(&self.heads, width)?;
+        for (index, module) in modules.iter().enumerate() {
+            let folder = self.root.join(&module.path);
+            let file = folder.join("config.json");
+            let head = match module.kind {
+                ModuleKind::Normalize if self.normalizes() => continue,
+                ModuleKind::Normalize => Head::Normalize,
+                ModuleKind::Dense => {
+                    let value = config::require(&file)?;
+                    head::dense(&value, &find_weights(&folder)?).map(Head::Dense).map_err(|e| e.in_file(&file))?
+                }
+                ModuleKind::LayerNorm => {
+                    let value = config::require(&file)?;
+                    head::layer_norm(&value, &find_weights(&folder)?).map_err(|e| e.in_file(&file))?
+                }
+                ModuleKind::Pooling if index == 0 && matches!(self.network, Network::Transformer { .. }) => {
+                    let value = config::require(&file)?;
+                    let spec = pooling::parse(&value).and_then(|spec| spec.check_width(width).map(|()| spec));
+                    let spec = spec.map_err(|e| e.in_file(&file))?;
+                    (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
+                    continue;
+                }
+                ModuleKind::Pooling | ModuleKind::Transformer | ModuleKind::StaticEmbedding => {
+                    let message = format!(
+                        "expected one Transformer and then Pooling, or one StaticEmbedding, and then Dense, LayerNorm or Normalize, \
+                         found {:?} as module {}",
+                        module.kind,
+                        index + 1
+                    );
+                    return Err(unsupported(message).in_file(self.root.join("modules.json")));
+                }
+            };
+            self.dimensions = head.width_after(self.dimensions).map_err(|e| e.in_file(&file))?;
+            self.heads.push(head);
+        }
+        Ok(())
+    }
+
+    /// `config_sentence_transformers.json`, which any form of folder may have.
+    fn add_prompts(&mut self) -> Result<()> {
+        let file = self.root.join("config_sentence_transformers.json");
+        let Some(value) = config::read(&file)? else { return Ok(()) };
+        let prompts = parse_prompts(&value).map_err(|e| e.in_file(file))?;
+        (self.prompts, self.default_prompt, self.similarity) = (prompts.prompts, prompts.default, prompts.similarity);
+        Ok(())
+    }
+}
+
+/// What `config_sentence_transformers.json` says about prompts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prompts {
+    /// Named prompts.
+    pub prompts: BTreeMap<String, String>,
+    /// The name of the prompt that is used where none is asked for; a key of `prompts`.
+    pub default: Option<String>,
+    /// The `similarity_fn_name`.
+    pub similarity: Option<String>,
+}
+
+impl Prompts {
+    /// Reads the bytes of a `config_sentence_transformers.json`.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        parse_prompts(&config::from_bytes(json)?)
+    }
+}
+
+fn parse_prompts(value: &Value) -> Result<Prompts> {
+    let config = Config::of(value)?;
+    let mut prompts = BTreeMap::new();
+    for (name, prompt) in config.object("prompts")?.into_iter().flat_map(Config::entries) {
+        let text = prompt.as_str().ok_or_else(|| {
+            malformed(format!("prompts: expected a string for {name:?}, found {}", config::brief(prompt)))
+        })?;
+        prompts.insert(name.clone(), text.to_owned());
+    }
+    let default = config.text("default_prompt_name")?.map(str::to_owned);
+    if let Some(name) = default.as_ref().filter(|name| !prompts.contains_key(*name)) {
+        let known: Vec<&String> = prompts.keys().collect();
+        return Err(malformed(format!("default_prompt_name: expected one of the prompts {known:?}, found {name:?}")));
+    }
+    Ok(Prompts { prompts, default, similarity: config.text("similarity_fn_name")?.map(str::to_owned) })
+}
+
+/// What a folder without `modules.json` is.
+fn plain_kind(root: &Path) -> Result<ModuleKind> {
+    let file = root.join("config.json");
+    match config::read(&file)? {
+        Some(value) => {
+            let name = Config::of(&value).and_then(|c| c.text("model_type")).map_err(|e| e.in_file(&file))?;
+            Ok(if name == Some("model2vec") { ModuleKind::StaticEmbedding } else { ModuleKind::Transformer })
+        }
+        None if root.join("model.safetensors").is_file() && root.join("tokenizer.json").is_file() => {
+            Ok(ModuleKind::StaticEmbedding)
+        }
+        None => Err(Error::new(ErrorKind::NotFound, "expected modules.json or config.json, found neither")
+            .in_file(root)
+            .hint("give the folder that holds config.json, model.safetensors and tokenizer.json")),
+    }
+}
+
+fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
+    let file = folder.join("config.json");
+    let value = config::require(&file)?;
+    let parsed = Architecture::of(&value).and_then(|a| Ok((a, (a.parse)(&value)?)));
+    let (architecture, (blueprint, names)) = parsed.map_err(|e| e.in_file(&file))?;
+    let tokenizer_config = TokenizerConfig::read(folder)?;
+    let limits = Limits::read(folder)?;
+    let stated = limits.max_seq_length.or(tokenizer_config.model_max_length);
+    Ok(ModelFolder {
+        root: root.to_owned(),
+        weights: find_weights(folder)?,
+        pooling: None,
+        include_prompt: true,
+        heads: Vec::new(),
+        dimensions: blueprint.hidden,
+        max_tokens: Some(stated.map_or(blueprint.max_positions, |n| n.min(blueprint.max_positions))),
+        do_lower_case: limits.do_lower_case,
+        prompts: BTreeMap::new(),
+        default_prompt: None,
+        tokenizer: find_tokenizer(folder, tokenizer_config.do_lower_case)?,
+        matryoshka: matryoshka(&value).map_err(|e| e.in_file(&file))?,
+        similarity: None,
+        network: Network::Transformer { architecture: architecture.name, blueprint, names },
+    })
+}
+
+fn static_embedding(root: &Path, folder: &Path) -> Result<ModelFolder> {
+    let weights = find_weights(folder)?;
+    let file = root.join("config.json");
+    let config = config::read(&file)?;
+    let spec = StaticSpec::detect(config.as_ref(), &*safetensors::open(&weights)?).map_err(|e| e.in_file(&file))?;
+    // model2vec states normalisation in config.json; in its sentence-transformers form, where it has no modules.json, beside the
+    // prompts.
+    let mut normalize = false;
+    for name in ["config.json", "config_sentence_transformers.json"] {
+        let file = root.join(name);
+        if let Some(value) = config::read(&file)? {
+            let stated = Config::of(&value).and_then(|c| c.flag_or("normalize", false)).map_err(|e| e.in_file(file))?;
+            normalize |= stated;
+        }
+    }
+    Ok(ModelFolder {
+        root: root.to_owned(),
+        weights,
+        pooling: Some(Pooling::Mean),
+        include_prompt: true,
+        heads: if normalize { vec![Head::Normalize] } else { Vec::new() },
+        dimensions: spec.width,
+        max_tokens: spec.max_tokens(),
+        do_lower_case: false,
+        prompts: BTreeMap::new(),
+        default_prompt: None,
+        tokenizer: find_tokenizer(folder, None)?,
+        matryoshka: config.as_ref().map_or(Ok(Vec::new()), matryoshka).map_err(|e| e.in_file(&file))?,
+        similarity: None,
+        network: Network::Static(spec),
+    })
+}
+
+/// `matryoshka_dimensions`, which some models state in `config.json`.
+fn matryoshka(config: &Value) -> Result<Vec<usize>> {
+    let Some(Value::Array(widths)) = Config::of(config)?.get("matryoshka_dimensions") else { return Ok(Vec::new()) };
+    let width =
+        |value: &Value| value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| limit::WIDTH.contains(n));
+    let widths: Option<Vec<usize>> = widths.iter().map(width).collect();
+    let mut widths = widths.ok_or_else(|| malformed("matryoshka_dimensions: expected numbers from 1 to 65536"))?;
+    widths.sort_unstable_by(|a, b| b.cmp(a));
+    widths.dedup();
+    Ok(widths)
+}
+
+#[derive(Default)]
+struct Limits {
+    max_seq_length: Option<usize>,
+    do_lower_case: bool,
+}
+
+impl Limits {
+    fn read(folder: &Path) -> Result<Self> {
+        for name in LIMIT_FILES {
+            let file = folder.join(name);
+            if let Some(value) = config::read(&file)? {
+                return Self::parse(&value).map_err(|e| e.in_file(file));
+            }
+        }
+        Ok(Self::default())
+    }
+
+    fn parse(value: &Value) -> Result<Self> {
+        let config = Config::of(value)?;
+        if let Some(task) = config.text("transformer_task")?.filter(|task| *task != "feature-extraction") {
+            return Err(unsupported(format!("transformer_task: expected \"feature-extraction\", found {task:?}")));
+        }
+        Ok(Self {
+            max_seq_length: config.optional_number("max_seq_length", 1..=usize::MAX)?,
+            do_lower_case: config.flag_or("do_lower_case", false)?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct TokenizerConfig {
+    model_max_length: Option<usize>,
+    do_lower_case: Option<bool>,
+}
+
+impl TokenizerConfig {
+    fn read(folder: &Path) -> Result<Self> {
+        let file = folder.join("tokenizer_config.json");
+        match config::read(&file)? {
+            Some(value) => Self::parse(&value).map_err(|e| e.in_file(file)),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn parse(value: &Value) -> Result<Self> {
+        let config = Config::of(value)?;
+        // Tokenisers without a limit state 1e30 as an integer, which is no 64-bit number.
+        let model_max_length =
+            config.get("model_max_length").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let do_lower_case = config.get("do_lower_case").and_then(Value::as_bool);
+        Ok(Self { model_max_length: model_max_length.filter(|&n| n > 0), do_lower_case })
+    }
+}
+
+fn find_weights(folder: &Path) -> Result<PathBuf> {
+    let names = ["model.safetensors", "model.safetensors.index.json"];
+    if let Some(found) = names.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    if folder.join("pytorch_model.bin").is_file() || folder.join("pytorch_model.bin.index.json").is_file() {
+        return Err(unsupported("the weights are in pytorch_model.bin, which is a program and not only data")
+            .in_file(folder)
+            .hint("save the model again with sentence-transformers, which writes model.safetensors"));
+    }
+    let message = format!("expected {} or {}, found neither", names[0], names[1]);
+    Err(Error::new(ErrorKind::NotFound, message).in_file(folder))
+}
+
+fn find_tokenizer(folder: &Path, lower_case: Option<bool>) -> Result<TokenizerFiles> {
+    let (json, vocab) = (folder.join("tokenizer.json"), folder.join("vocab.txt"));
+    if json.is_file() {
+        Ok(TokenizerFiles::Json(json))
+    } else if vocab.is_file() {
+        Ok(TokenizerFiles::Vocab { vocab, lower_case: lower_case.unwrap_or(true) })
+    } else {
+        Err(Error::new(ErrorKind::NotFound, "expected tokenizer.json or vocab.txt, found neither").in_file(folder))
+    }
 }

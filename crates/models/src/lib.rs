@@ -1,15 +1,27 @@
-//! Model configurations to Blueprints for Embral.
+//! Model folders to plain data: what a network computes ([`Blueprint`]), where its tensors are ([`WeightNames`]), and what is
+//! around it ([`ModelFolder`]: pooling, heads, limits, prompts). Nothing is computed here, and nothing is allocated by a number of
+//! a configuration file before that number is checked.
 
+mod arch;
 mod blueprint;
-mod catalogue;
+pub mod catalogue;
+mod config;
 mod folder;
 mod head;
+mod modules;
 mod names;
+mod pooling;
+mod registry;
+mod shapes;
 mod static_model;
 
 pub use blueprint::{AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, RopeSpec};
 pub use catalogue::Entry;
-pub use folder::{ModelFolder, Network, TokenizerFiles};
-pub use head::{Dense, Head};
+pub use folder::{ModelFolder, Network, Prompts, TokenizerFiles};
+pub use head::{Dense, Head, parse_dense};
+pub use modules::{Module, ModuleKind, parse_modules};
 pub use names::{Role, WeightNames};
+pub use pooling::{PoolingSpec, parse_pooling};
+pub use registry::{ARCHITECTURES, Architecture, parse_config};
+pub use shapes::check_shapes;
 pub use static_model::{StaticLayout, StaticSpec};
