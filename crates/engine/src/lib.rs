@@ -1,1 +1,38 @@
 //! Text embeddings, right and fast, on the hardware at hand.
+//!
+//! ```
+//! # fn main() -> embral::Result<()> {
+//! let embedder = embral::Embedder::open_default()?;
+//! let rows = embedder.embed_batch(&["a cat sat on the mat", "a kitten rests on a rug", "interest rates rose"])?;
+//! let scores = embral::similarity(&rows, &rows);
+//! assert!(scores[1] > scores[2]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Embedder::open`] takes a folder, a name or an `org/name` of the Hugging Face hub and gives the vectors that
+//! sentence-transformers gives. The vector of a text is bitwise the same alone, in any batch, in any order and at any thread
+//! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
+
+mod config;
+pub mod default_model;
+mod device;
+mod embedder;
+mod encoder;
+mod info;
+mod open;
+mod profile;
+mod prompt;
+pub mod quantize;
+mod similarity;
+
+
+pub use config::{Config, Truncation};
+pub use device::{CpuInfo, cpu};
+pub use embedder::Embedder;
+pub use embral_models::catalogue;
+pub use embral_types::{Embeddings, Error, ErrorKind, Pooling, Precision, Result};
+pub use info::ModelInfo;
+pub use profile::{Profile, peak_rss_bytes};
+pub use prompt::Prompt;
+pub use similarity::{similarity, top_k};

@@ -1,0 +1,148 @@
+//! What a caller may choose before a model is opened.
+
+use crate::default_model;
+use embral_models::catalogue;
+use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
+
+pub use embral_tokenize::Truncation;
+
+/// Tokens in one packed batch. At MiniLM's width the activations of 2,048 tokens are 28 MB, about an L3 cache.
+const BATCH_TOKENS: usize = 2048;
+
+/// How a model is opened and run. [`Config::default`] is the default model as its makers run it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A folder, a name of the catalogue, an imported model or an `org/name` of the hub; `None` is the default model.
+    pub model: Option<String>,
+    /// The revision (branch, tag or commit) of a hub model; `None` is `main`.
+    pub revision: Option<String>,
+    /// Never touch the network, as with `HF_HUB_OFFLINE=1`.
+    pub offline: bool,
+    /// Threads that work, the caller's among them; `None` is one for each core the process may use.
+    pub threads: Option<usize>,
+    /// In which numbers the model is computed.
+    pub precision: Precision,
+    /// Keep the first components only, and normalise what is kept (Matryoshka); `None` keeps all.
+    pub dims: Option<usize>,
+    /// Overrides the model's pooling.
+    pub pooling: Option<Pooling>,
+    /// Whether vectors are divided by their Euclidean length; `None` does as the model says, and normalises where
+    /// `dims` cuts.
+    pub normalize: Option<bool>,
+    /// The longest text in tokens, special tokens included; `None` is the model's own limit.
+    pub max_tokens: Option<usize>,
+    /// What happens to a longer text.
+    pub truncation: Truncation,
+    /// Tokens computed together. More costs memory and gains nothing past a few thousand; the vectors do not change.
+    pub batch_tokens: usize,
+    /// Run once while opening, so that the first call is as fast as the tenth.
+    pub warm_up: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            model: None,
+            revision: None,
+            offline: false,
+            threads: None,
+            precision: Precision::F32,
+            dims: None,
+            pooling: None,
+            normalize: None,
+            max_tokens: None,
+            truncation: Truncation::Right,
+            batch_tokens: BATCH_TOKENS,
+            warm_up: true,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration for a model by name, folder or `org/name`.
+    pub fn model(name: impl Into<String>) -> Self {
+        Self { model: Some(name.into()), ..Self::default() }
+    }
+
+    /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`
+    /// (all-MiniLM-L6-v2) or `"high-quality"` (mxbai-embed-large-v1).
+    ///
+    /// # Errors
+    /// Where the name is none of these.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name {
+            "ultra-efficient" => Ok(Self::default()),
+            "efficient" => Ok(Self::model("sentence-transformers/all-MiniLM-L6-v2")),
+            "high-quality" => Ok(Self::model("mixedbread-ai/mxbai-embed-large-v1")),
+            _ => Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("unknown preset {name:?}: expected ultra-efficient, efficient or high-quality"),
+            )),
+        }
+    }
+
+    /// A model with vectors of `dims` components: the one named, or with `"auto"` the smallest download that gives them,
+    /// whole or by a cut it was trained for.
+    ///
+    /// # Errors
+    /// Where the named model, or every model of the catalogue, has no vectors of that width.
+    pub fn for_dimension(dims: usize, model: &str) -> Result<Self> {
+        let of = |width: usize, matryoshka: &[usize]| match width {
+            w if w == dims => Some(None),
+            w if dims < w && matryoshka.contains(&dims) => Some(Some(dims)),
+            _ => None,
+        };
+        if model != "auto" {
+            let Some(entry) = catalogue::find(model) else {
+                return Err(Error::new(ErrorKind::NotFound, format!("no model {model:?} in the catalogue"))
+                    .hint("give \"auto\", or set Config::model and Config::dims"));
+            };
+            let cut = of(entry.dims, entry.matryoshka).ok_or_else(|| {
+                let message = format!(
+                    "{} gives vectors of {} components, or {:?} by a cut it was trained for; found {dims}",
+                    entry.repo, entry.dims, entry.matryoshka
+                );
+                Error::new(ErrorKind::InvalidInput, message)
+            })?;
+            return Ok(Self { dims: cut, ..Self::model(entry.repo) });
+        }
+        if let Some(cut) = of(default_model::DIMENSIONS, &default_model::MATRYOSHKA) {
+            return Ok(Self { dims: cut, ..Self::default() });
+        }
+        let fitting = catalogue::ENTRIES
+            .iter()
+            .filter(|e| e.supported)
+            .filter_map(|e| Some((e, of(e.dims, e.matryoshka)?)))
+            .min_by_key(|(e, cut)| (cut.is_some(), e.size_mb));
+        match fitting {
+            Some((entry, cut)) => Ok(Self { dims: cut, ..Self::model(entry.repo) }),
+            None => Err(Error::new(
+                ErrorKind::NotFound,
+                format!("no model of the catalogue gives vectors of {dims} components"),
+            )
+            .hint("`embral models list --catalogue` shows the widths there are")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_and_widths_name_models_that_give_them() {
+        assert_eq!(Config::from_name("ultra-efficient").unwrap().model, None);
+        let efficient = Config::from_name("efficient").unwrap();
+        assert_eq!(efficient.model.as_deref(), Some("sentence-transformers/all-MiniLM-L6-v2"));
+        assert!(Config::from_name("best").unwrap_err().to_string().contains("high-quality"));
+        assert_eq!(Config::for_dimension(256, "auto").unwrap().model, None);
+        assert_eq!(Config::for_dimension(64, "auto").unwrap().dims, Some(64));
+        for dims in [384, 768, 1024] {
+            let config = Config::for_dimension(dims, "auto").unwrap();
+            let entry = catalogue::find(config.model.as_deref().unwrap()).unwrap();
+            assert_eq!((entry.dims, config.dims, entry.supported), (dims, None, true));
+        }
+        assert!(Config::for_dimension(7, "auto").is_err());
+        assert!(Config::for_dimension(100, "all-MiniLM-L6-v2").unwrap_err().to_string().contains("384"));
+    }
+}

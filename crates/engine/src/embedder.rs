@@ -1,0 +1,275 @@
+//! Text in, vectors out.
+
+use crate::{Config, ModelInfo, Profile, Prompt, open, open::Opened};
+use embral_kernels::Pool;
+use embral_tokenize::Encoded;
+use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Texts whose ids are held at a time, so that a call of a million texts does not hold the ids of all.
+const WINDOW: usize = 4096;
+/// Texts tokenised by one task.
+const TOKENIZE_CHUNK: usize = 16;
+
+/// A model that turns text into vectors.
+///
+/// The vector of a text is the same, bit for bit, alone, in any batch, in any order and at any thread count. An embedder is
+/// shared between threads by reference; calls at the same time are correct, and share the cores.
+pub struct Embedder {
+    opened: Opened,
+    batch_tokens: usize,
+    pool: Arc<Pool>,
+    profile: Mutex<Profile>,
+}
+
+impl Embedder {
+    /// Opens the default model, which is inside the library: no download, no set-up.
+    ///
+    /// # Errors
+    /// Where the library was built without the feature `default-model`.
+    pub fn open_default() -> Result<Self> {
+        Self::with_config(Config::default())
+    }
+
+    /// Opens a model: a folder, a name of the catalogue, an imported model, or an `org/name` of the hub, which is downloaded
+    /// into the shared Hugging Face cache where it is not there yet.
+    ///
+    /// # Errors
+    /// Where the model is not found, or its files disagree with each other; the error names file, tensor, expected and found.
+    pub fn open(name_or_path: &str) -> Result<Self> {
+        Self::with_config(Config::model(name_or_path))
+    }
+
+    /// Opens the model that `config` names.
+    ///
+    /// # Errors
+    /// As [`Embedder::open`], and where the configuration asks for what the model does not have.
+    pub fn with_config(config: Config) -> Result<Self> {
+        if config.batch_tokens == 0 || config.threads == Some(0) {
+            return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
+        }
+        let opened = match &config.model {
+            None => open_default_model(&config)?,
+            Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
+            Some(name) => open::folder(&locate(name, &config)?, name, &config)?,
+        };
+        let embedder = Self {
+            opened,
+            batch_tokens: config.batch_tokens,
+            pool: Pool::shared(config.threads),
+            profile: Mutex::new(Profile::default()),
+        };
+        if config.warm_up {
+            embedder.warm_up()?;
+        }
+        Ok(embedder)
+    }
+
+    /// Embeds one text.
+    ///
+    /// # Errors
+    /// Where the text is longer than the limit and truncation is refused.
+    pub fn embed(&self, text: &str) -> Result<Vec<f32>> {
+        Ok(self.embed_batch(&[text])?.into_vec())
+    }
+
+    /// Embeds texts, one row each, in their order.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`]; the error names the text by its index.
+    pub fn embed_batch(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Embeddings> {
+        self.embed_batch_as(texts, Prompt::Default)
+    }
+
+    /// Embeds texts with a prompt before each.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_batch`], and where the model has no prompt of that name.
+    pub fn embed_batch_as(&self, texts: &[impl AsRef<str> + Sync], prompt: Prompt<'_>) -> Result<Embeddings> {
+        let start = Instant::now();
+        let prompt = self.prompt_text(prompt)?;
+        let dim = self.dimensions();
+        let mut out = vec![0.0; texts.len() * dim];
+        let mut profile = Profile { texts: texts.len(), ..Profile::default() };
+        let _busy = self.pool.busy();
+        for (window, (texts, out)) in texts.chunks(WINDOW).zip(out.chunks_mut(WINDOW * dim)).enumerate() {
+            self.embed_window(texts, window * WINDOW, prompt, out, &mut profile)?;
+        }
+        profile.close(milliseconds(start.elapsed()));
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+        Ok(Embeddings::new(out, dim))
+    }
+
+    /// Components of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.opened.info.dimensions
+    }
+
+    /// The longest text in tokens, special tokens included.
+    pub fn max_tokens(&self) -> usize {
+        self.opened.info.max_tokens
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.opened.info
+    }
+
+    /// Where the time of the last finished call went.
+    pub fn profile(&self) -> Profile {
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The token ids of a text as the model gets them: special tokens in, cut at the limit.
+    ///
+    /// # Errors
+    /// Where the text is longer than the limit and truncation is refused.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.opened.tokenizer.encode(text, "")?.ids)
+    }
+
+    /// The number of tokens that each text costs.
+    ///
+    /// # Errors
+    /// As [`Embedder::tokenize`].
+    pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
+        Ok(self.encode_all(texts, 0, "")?.iter().map(|e| e.ids.len()).collect())
+    }
+
+    fn warm_up(&self) -> Result<()> {
+        let _busy = self.pool.busy();
+        let mut batch = Batch::default();
+        batch.push(&self.opened.tokenizer.encode("warm up", "")?.ids);
+        self.opened.encoder.encode(&batch, &mut vec![0.0; self.dimensions()])?;
+        Ok(())
+    }
+
+    fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
+        let info = &self.opened.info;
+        let text = match prompt {
+            Prompt::None => "",
+            Prompt::Text(text) => text,
+            Prompt::Default => {
+                info.default_prompt.as_ref().and_then(|name| info.prompts.get(name)).map_or("", String::as_str)
+            }
+            Prompt::Name(name) => info.prompts.get(name).ok_or_else(|| {
+                let known: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                Error::new(ErrorKind::NotFound, format!("{} has no prompt {name:?}; it has: {known}", info.name))
+                    .hint("give the prompt as text")
+            })?,
+        };
+        if !text.is_empty() && !self.opened.include_prompt {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("{} leaves its prompt out of the pooling, which this version does not do", info.name),
+            ));
+        }
+        Ok(text)
+    }
+
+    /// Ids of all texts, tokenised by all threads. `first` is the index of the first text in the caller's list.
+    fn encode_all(&self, texts: &[impl AsRef<str> + Sync], first: usize, prompt: &str) -> Result<Vec<Encoded>> {
+        let tokenizer = &self.opened.tokenizer;
+        let encode = |(i, text): (usize, &str)| {
+            tokenizer.encode(text, prompt).map_err(|e| {
+                let message = format!("text {}: {}", first + i, e.message());
+                Error::new(e.kind(), message).because(e)
+            })
+        };
+        if texts.len() <= TOKENIZE_CHUNK {
+            return texts.iter().map(AsRef::as_ref).enumerate().map(encode).collect();
+        }
+        let chunks = texts.len().div_ceil(TOKENIZE_CHUNK);
+        let done: Vec<OnceLock<Result<Vec<Encoded>>>> = (0..chunks).map(|_| OnceLock::new()).collect();
+        self.pool.run(chunks, &|chunk| {
+            let from = chunk * TOKENIZE_CHUNK;
+            let texts = &texts[from..texts.len().min(from + TOKENIZE_CHUNK)];
+            let encoded = texts.iter().enumerate().map(|(i, text)| encode((from + i, text.as_ref()))).collect();
+            let _ = done[chunk].set(encoded);
+        });
+        let mut all = Vec::with_capacity(texts.len());
+        for chunk in done {
+            all.append(&mut chunk.into_inner().expect("every task of a run is run once")?);
+        }
+        Ok(all)
+    }
+
+    fn embed_window(
+        &self,
+        texts: &[impl AsRef<str> + Sync],
+        first: usize,
+        prompt: &str,
+        out: &mut [f32],
+        profile: &mut Profile,
+    ) -> Result<()> {
+        let dim = self.dimensions();
+        let start = Instant::now();
+        let encoded = self.encode_all(texts, first, prompt)?;
+        profile.tokenize_ms += milliseconds(start.elapsed());
+        profile.truncated += encoded.iter().filter(|e| e.truncated).count();
+        let mut batch = Batch::default();
+        let mut done = 0;
+        while done < encoded.len() {
+            let start = Instant::now();
+            batch.clear();
+            for e in &encoded[done..] {
+                if !batch.is_empty() && batch.tokens() + e.ids.len() > self.batch_tokens {
+                    break;
+                }
+                batch.push(&e.ids);
+            }
+            profile.tokens += batch.tokens();
+            profile.pack_ms += milliseconds(start.elapsed());
+            let rows = &mut out[done * dim..(done + batch.len()) * dim];
+            let stages = self.opened.encoder.encode(&batch, rows)?;
+            profile.inference_ms += milliseconds(stages.inference);
+            profile.pool_ms += milliseconds(stages.pool);
+            profile.normalize_ms += milliseconds(stages.finish);
+            if let Some(bad) = rows.iter().position(|x| !x.is_finite()) {
+                return Err(Error::new(
+                    ErrorKind::Malformed,
+                    format!("text {} gave a vector that is not finite", first + done + bad / dim),
+                )
+                .hint("the model's weights overflow f32; check the file with `embral models info`"));
+            }
+            done += batch.len();
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedder").field("info", &self.opened.info).finish_non_exhaustive()
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(feature = "default-model")]
+fn open_default_model(config: &Config) -> Result<Opened> {
+    open::default_model(config)
+}
+
+#[cfg(not(feature = "default-model"))]
+fn open_default_model(_: &Config) -> Result<Opened> {
+    Err(Error::new(ErrorKind::NotFound, "no model was named, and this build carries no default model")
+        .hint("name a model, or build with the feature default-model"))
+}
+
+/// The folder of a model, wherever it comes from.
+fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let _ = config;
+    Err(Error::new(ErrorKind::NotFound, format!("no folder {name:?}")))
+}

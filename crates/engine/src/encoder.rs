@@ -1,0 +1,91 @@
+//! A whole model behind one object-safe face: packed batch in, one row a sequence out.
+
+use embral_backend::Backend;
+use embral_forward::{Head, StaticTable, Transformer};
+use embral_types::{Batch, Pooling, Result};
+use std::time::{Duration, Instant};
+
+/// What `engine` asks of a model, whatever computes it.
+pub(crate) trait Encoder: Send + Sync {
+    /// Components of a vector.
+    fn dimensions(&self) -> usize;
+    /// One vector a sequence into `out`, `[batch.len(), dimensions()]`.
+    fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages>;
+}
+
+/// The time of one batch by stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stages {
+    pub(crate) inference: Duration,
+    pub(crate) pool: Duration,
+    pub(crate) finish: Duration,
+}
+
+/// A model on a backend.
+pub(crate) struct Native<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) body: Body<B>,
+    pub(crate) heads: Vec<Head<B>>,
+    /// The width kept; at most the width of the last layer.
+    pub(crate) dims: usize,
+    /// Whether the vectors are normalised last.
+    pub(crate) l2: bool,
+}
+
+pub(crate) enum Body<B: Backend> {
+    Transformer { model: Transformer<B>, pooling: Pooling },
+    Static(StaticTable<B>),
+}
+
+impl<B: Backend> Native<B> {
+    fn pooled(&self, batch: &Batch, l2: bool, stages: &mut Stages) -> Result<(B::Buffer, usize)> {
+        let plan = self.backend.plan(batch)?;
+        let start = Instant::now();
+        match &self.body {
+            Body::Transformer { model, pooling } => {
+                let rows = model.rows(&self.backend, &plan, batch)?;
+                stages.inference = start.elapsed();
+                let start = Instant::now();
+                let pooled = model.pool(&self.backend, &plan, &rows, batch, *pooling, l2)?;
+                stages.pool = start.elapsed();
+                Ok((pooled, model.hidden()))
+            }
+            Body::Static(table) => {
+                let pooled = table.pool(&self.backend, &plan, batch, l2)?;
+                stages.inference = start.elapsed();
+                Ok((pooled, table.width()))
+            }
+        }
+    }
+}
+
+impl<B: Backend> Encoder for Native<B> {
+    fn dimensions(&self) -> usize {
+        self.dims
+    }
+
+    fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages> {
+        let mut stages = Stages::default();
+        let pooled_is_last = |width: usize| self.heads.is_empty() && width == self.dims;
+        let width = match &self.body {
+            Body::Transformer { model, .. } => model.hidden(),
+            Body::Static(table) => table.width(),
+        };
+        let (mut rows, mut width) = self.pooled(batch, self.l2 && pooled_is_last(width), &mut stages)?;
+        let start = Instant::now();
+        if !pooled_is_last(width) {
+            for head in &self.heads {
+                rows = head.apply(&self.backend, rows, batch.len(), width)?;
+                width = head.width(width);
+            }
+            if self.l2 || width != self.dims {
+                let mut cut = self.backend.buffer(batch.len(), self.dims)?;
+                self.backend.finish(&rows, self.l2, &mut cut)?;
+                rows = cut;
+            }
+        }
+        self.backend.read(&rows, out)?;
+        stages.finish = start.elapsed();
+        Ok(stages)
+    }
+}

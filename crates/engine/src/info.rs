@@ -1,0 +1,41 @@
+//! What an opened model is.
+
+use embral_types::{Pooling, Precision};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// What an opened model is.
+#[derive(Clone, Debug)]
+pub struct ModelInfo {
+    /// The name it was opened by.
+    pub name: String,
+    /// Its folder; `None` for the model inside the library.
+    pub path: Option<PathBuf>,
+    /// The architecture, as `model_type` of its configuration.
+    pub architecture: String,
+    /// Components of a vector, after a Matryoshka cut.
+    pub dimensions: usize,
+    /// The longest text in tokens, special tokens included.
+    pub max_tokens: usize,
+    /// Numbers in the weight files.
+    pub parameters: usize,
+    /// Blocks; 0 for a static model.
+    pub layers: usize,
+    /// The width of a token row.
+    pub hidden: usize,
+    /// How token rows become one row.
+    pub pooling: Pooling,
+    /// Whether vectors have length 1.
+    pub normalize: bool,
+    /// The model's prompts by name.
+    pub prompts: BTreeMap<String, String>,
+    /// The name of the prompt used where none is given.
+    pub default_prompt: Option<String>,
+    /// The widths it was trained to be cut to.
+    pub matryoshka: Vec<usize>,
+    /// In which numbers it is computed.
+    pub precision: Precision,
+    /// Bytes of the weight files.
+    pub weight_bytes: usize,
+    /// The hardware and instructions it runs on.
+    pub device: String,
+}

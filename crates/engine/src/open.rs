@@ -1,0 +1,256 @@
+//! From a model's files to something that computes.
+
+use crate::{
+    Config, ModelInfo,
+    encoder::{Body, Encoder, Native},
+};
+use embral_backend::{Backend, Dense};
+use embral_cpu::Cpu;
+use embral_formats::Weights;
+use embral_forward::{Head, StaticTable, Transformer};
+use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
+use embral_tokenize::{BertOptions, Options, Tokenizer};
+use embral_types::{Error, ErrorKind, Pooling, Result};
+use std::path::Path;
+
+/// Tokens of a static model's text that count, as model2vec has it.
+const STATIC_TOKENS: usize = 512;
+
+/// A model that is ready to run.
+pub(crate) struct Opened {
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) info: ModelInfo,
+    /// Prompt tokens take part in pooling.
+    pub(crate) include_prompt: bool,
+}
+
+/// Opens a model folder. `name` is what the caller called it.
+pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
+    let folder = ModelFolder::read(path)?;
+    let entry = catalogue::find(name);
+    let mut prompts = folder.prompts.clone();
+    if prompts.is_empty()
+        && let Some(entry) = entry
+    {
+        prompts.extend(entry.prompts.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())));
+    }
+    let tokenizer = match &folder.tokenizer {
+        TokenizerFiles::Json(file) => Tokenizer::from_file(file)?,
+        TokenizerFiles::Vocab { vocab, lower_case } => {
+            Tokenizer::from_vocab(vocab, &BertOptions { lower_case: *lower_case, ..BertOptions::default() })?
+        }
+    };
+    let weights = embral_formats::safetensors::open(&folder.weights)?;
+    let backend = Cpu::new(config.threads);
+    let mut info = ModelInfo {
+        name: name.to_owned(),
+        path: Some(path.to_owned()),
+        architecture: String::new(),
+        dimensions: 0,
+        max_tokens: 0,
+        parameters: 0,
+        layers: 0,
+        hidden: 0,
+        pooling: Pooling::Mean,
+        normalize: folder.heads.iter().any(|h| matches!(h, embral_models::Head::Normalize)),
+        prompts,
+        default_prompt: folder.default_prompt.clone(),
+        matryoshka: entry.filter(|_| folder.matryoshka.is_empty()).map_or_else(
+            || folder.matryoshka.clone(),
+            |e| e.matryoshka.to_vec(),
+        ),
+        precision: config.precision,
+        weight_bytes: 0,
+        device: backend.describe(),
+    };
+    count(&*weights, &mut info)?;
+    let (body, options) = match &folder.network {
+        Network::Transformer { architecture, blueprint, names } => {
+            let pooling = config.pooling.or(folder.pooling).or(entry.map(|e| e.pooling)).ok_or_else(|| {
+                Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
+                    .in_file(path)
+                    .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
+            })?;
+            let limit = blueprint.max_positions;
+            let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
+            let max_tokens = config.max_tokens.unwrap_or(stated);
+            if max_tokens > limit {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("--max-tokens {max_tokens} is beyond the model's {limit} positions"),
+                )
+                .in_file(path));
+            }
+            info.architecture = (*architecture).to_owned();
+            (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
+            (info.max_tokens, info.pooling) = (max_tokens, pooling);
+            let model = Transformer::load(&backend, blueprint, names, &*weights)?;
+            let options = Options {
+                max_tokens: Some(max_tokens),
+                truncation: config.truncation,
+                lower_case: folder.do_lower_case,
+                ..Options::default()
+            };
+            (Body::Transformer { model, pooling }, options)
+        }
+        Network::Static(spec) => {
+            if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
+                return Err(only_mean(other).in_file(path));
+            }
+            let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
+            info.architecture = "static".to_owned();
+            info.hidden = spec.width;
+            info.max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+            (Body::Static(static_table(&backend, spec, &*weights)?), options)
+        }
+    };
+    let heads = load_heads(&backend, &folder)?;
+    drop(weights);
+    let tokenizer = tokenizer.with(options)?;
+    finish(Native { backend, body, heads, dims: 0, l2: false }, tokenizer, info, folder.include_prompt, config)
+}
+
+/// Opens the model inside the library.
+#[cfg(feature = "default-model")]
+pub(crate) fn default_model(config: &Config) -> Result<Opened> {
+    use crate::default_model::{FILES, MATRYOSHKA, NAME};
+    if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
+        return Err(only_mean(other));
+    }
+    let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
+    let backend = Cpu::new(config.threads);
+    let table = StaticTable::load(
+        &backend,
+        &weights.get("embeddings")?,
+        Some(&weights.get("weights")?),
+        None,
+    )?;
+    let tokenizer = Tokenizer::from_bytes(FILES.tokenizer)?;
+    let options = static_options(true, None, &tokenizer, config);
+    let mut info = ModelInfo {
+        name: NAME.to_owned(),
+        path: None,
+        architecture: "static".to_owned(),
+        dimensions: 0,
+        max_tokens: options.max_tokens.unwrap_or(usize::MAX),
+        parameters: 0,
+        layers: 0,
+        hidden: table.width(),
+        pooling: Pooling::Mean,
+        normalize: true,
+        prompts: std::collections::BTreeMap::new(),
+        default_prompt: None,
+        matryoshka: MATRYOSHKA.to_vec(),
+        precision: config.precision,
+        weight_bytes: 0,
+        device: backend.describe(),
+    };
+    count(&weights, &mut info)?;
+    let tokenizer = tokenizer.with(options)?;
+    let native = Native { backend, body: Body::Static(table), heads: Vec::new(), dims: 0, l2: false };
+    finish(native, tokenizer, info, true, config)
+}
+
+/// Settles width and normalisation, which depend on the model and the configuration together.
+fn finish(
+    mut native: Native<Cpu>,
+    tokenizer: Tokenizer,
+    mut info: ModelInfo,
+    include_prompt: bool,
+    config: &Config,
+) -> Result<Opened> {
+    let width = native.heads.iter().fold(info.hidden, |width, head| head.width(width));
+    let dims = config.dims.unwrap_or(width);
+    if dims == 0 || dims > width {
+        let message = format!("cannot keep {dims} components of vectors of {width}");
+        return Err(Error::new(ErrorKind::InvalidInput, message).hint(format!("give 1 to {width}")));
+    }
+    info.dimensions = dims;
+    info.normalize = config.normalize.unwrap_or(info.normalize || dims < width);
+    native.dims = dims;
+    native.l2 = info.normalize;
+    Ok(Opened { tokenizer, encoder: Box::new(native), info, include_prompt })
+}
+
+fn only_mean(found: Pooling) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("a static model has mean pooling only, found {found}"))
+}
+
+fn static_options(
+    drop_unknown: bool,
+    max_tokens: Option<usize>,
+    tokenizer: &Tokenizer,
+    config: &Config,
+) -> Options {
+    let limit = config.max_tokens.or(max_tokens).unwrap_or(STATIC_TOKENS);
+    Options {
+        max_tokens: Some(limit),
+        truncation: config.truncation,
+        special_tokens: false,
+        drop_unknown,
+        // model2vec cuts the text before it splits it; a text that is refused or kept at its end is not cut blindly.
+        char_cap: (config.truncation == crate::Truncation::Right && drop_unknown)
+            .then(|| limit.saturating_mul(tokenizer.median_token_chars())),
+        ..Options::default()
+    }
+}
+
+fn static_table(backend: &Cpu, spec: &StaticSpec, weights: &dyn Weights) -> Result<StaticTable<Cpu>> {
+    let finite = |name: &str| {
+        let tensor = weights.get(name)?;
+        embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
+        Ok(tensor)
+    };
+    let token_weights = spec.token_weights.as_deref().map(finite).transpose()?;
+    let mapping = spec.mapping.as_deref().map(|name| weights.get(name)).transpose()?;
+    StaticTable::load(backend, &finite(&spec.table)?, token_weights.as_ref(), mapping.as_ref())
+        .map_err(|e| e.in_file(weights.file()))
+}
+
+/// The layers after pooling; a last Normalize is left to the end, where it is fused with the cut.
+fn load_heads(backend: &Cpu, folder: &ModelFolder) -> Result<Vec<Head<Cpu>>> {
+    use embral_models::Head as Spec;
+    let specs = match folder.heads.split_last() {
+        Some((Spec::Normalize, before)) => before,
+        _ => &folder.heads,
+    };
+    let load = |spec: &Spec| match spec {
+        Spec::Normalize => Ok(Head::L2),
+        Spec::Dense(dense) => {
+            let weights = embral_formats::safetensors::open(&dense.weights)?;
+            let layer = Dense {
+                weight: expect(&*weights, "linear.weight", &[dense.outputs, dense.inputs])?,
+                bias: dense.bias.then(|| expect(&*weights, "linear.bias", &[dense.outputs])).transpose()?,
+            };
+            Head::dense(backend, layer, dense.activation)
+        }
+        Spec::LayerNorm { width, eps, weights } => {
+            let weights = embral_formats::safetensors::open(weights)?;
+            let gamma = expect(&*weights, "norm.weight", &[*width])?;
+            let beta = expect(&*weights, "norm.bias", &[*width])?;
+            Head::layer_norm(backend, &gamma, Some(&beta), *eps)
+        }
+    };
+    specs.iter().map(load).collect()
+}
+
+/// The tensor of that name, of that shape, finite.
+fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<embral_types::Tensor<'w>> {
+    let tensor = weights.get(name)?;
+    if tensor.shape() != shape {
+        let message = format!("expected shape {shape:?}, found {:?}", tensor.shape());
+        return Err(Error::new(ErrorKind::Mismatch, message).in_file(weights.file()).in_tensor(name));
+    }
+    embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
+    Ok(tensor)
+}
+
+fn count(weights: &dyn Weights, info: &mut ModelInfo) -> Result<()> {
+    for name in weights.names() {
+        let tensor = weights.get(&name)?;
+        info.parameters += tensor.len();
+        info.weight_bytes += tensor.bytes().len();
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! Texts at the edge: each gives a finite vector or a clear error, and never a panic.
+
+use embral::{Config, Embedder, ErrorKind, Truncation};
+
+fn tiny(name: &str) -> Config {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    Config::model(path.to_str().unwrap())
+}
+
+#[test]
+fn every_text_has_a_defined_result() {
+    let huge = "word ".repeat(20_000);
+    let unbroken = "x".repeat(50_000);
+    let texts: [&str; 11] = [
+        "", " ", "\t\n\r", "\0", "a\0b", "\u{feff}", "\u{fffd}\u{fffd}", "\u{200d}\u{200d}", "🏳️‍🌈", &huge, &unbroken,
+    ];
+    for name in ["tiny_bert", "tiny_qwen3", "static_f32"] {
+        let embedder = Embedder::with_config(tiny(name)).unwrap();
+        let rows = embedder.embed_batch(&texts).unwrap();
+        assert_eq!(rows.len(), texts.len());
+        assert!(rows.as_slice().iter().all(|x| x.is_finite()), "{name}");
+        for text in texts {
+            assert!(embedder.tokenize(text).unwrap().len() <= embedder.max_tokens());
+        }
+        assert!(embedder.embed_batch::<&str>(&[]).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_text_that_is_too_long_is_cut_or_refused_as_asked() {
+    let long = "one two three four ".repeat(200);
+    let config = Config { max_tokens: Some(8), ..tiny("tiny_bert") };
+    let right = Embedder::with_config(config.clone()).unwrap();
+    let left = Embedder::with_config(Config { truncation: Truncation::Left, ..config.clone() }).unwrap();
+    assert_eq!(right.tokenize(&long).unwrap().len(), 8);
+    let mixed = format!("{long} cat");
+    assert_ne!(right.embed(&mixed).unwrap(), left.embed(&mixed).unwrap());
+    right.embed(&long).unwrap();
+    assert_eq!(right.profile().truncated, 1);
+
+    let strict = Embedder::with_config(Config { truncation: Truncation::Error, ..config }).unwrap();
+    let error = strict.embed_batch(&["short", &long]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLong);
+    assert!(error.to_string().contains("text 1"), "{error}");
+}
+
+#[test]
+fn choices_a_model_does_not_have_are_refused() {
+    let wide = Embedder::with_config(Config { dims: Some(4096), ..tiny("tiny_bert") }).unwrap_err();
+    assert!(wide.to_string().contains("4096") && wide.to_string().contains("32"), "{wide}");
+    let long = Embedder::with_config(Config { max_tokens: Some(1 << 20), ..tiny("tiny_bert") }).unwrap_err();
+    assert!(long.to_string().contains("positions"), "{long}");
+    let embedder = Embedder::with_config(tiny("tiny_bert")).unwrap();
+    let prompt = embedder.embed_batch_as(&["x"], embral::Prompt::Name("nope")).unwrap_err();
+    assert!(prompt.to_string().contains("nope"), "{prompt}");
+    let zero = Embedder::with_config(Config { batch_tokens: 0, ..Config::default() }).unwrap_err();
+    assert_eq!(zero.kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_cut_is_the_start_of_the_vector_normalised() {
+    let whole = Embedder::with_config(Config { normalize: Some(false), ..tiny("tiny_bert") }).unwrap();
+    let cut = Embedder::with_config(Config { dims: Some(8), ..tiny("tiny_bert") }).unwrap();
+    assert_eq!(cut.dimensions(), 8);
+    let (whole, cut) = (whole.embed("a cat").unwrap(), cut.embed("a cat").unwrap());
+    let norm = whole[..8].iter().map(|x| x * x).sum::<f32>().sqrt();
+    for (w, c) in whole.iter().zip(&cut) {
+        assert!((w / norm - c).abs() < 1e-6);
+    }
+}
