@@ -15,6 +15,8 @@ mod parts;
 mod pool;
 mod scratch;
 mod simd;
+#[cfg(test)]
+mod sweep;
 mod tile;
 
 pub use isa::Isa;

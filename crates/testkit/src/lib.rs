@@ -1,1 +1,3 @@
 //! Oracles, tolerances and golden files for Embral's tests.
+
+pub mod oracle;

@@ -156,3 +156,92 @@ fn mean<S: Simd, T: Stored>(s: S, ids: &[u32], bag: &Bag<'_>, table: &[T], out: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::f16_to_f32;
+    use crate::sweep::{bits, each_isa, pools, sizes};
+    use embral_testkit::oracle;
+
+    /// Sums of up to 30 products below 1 (127 for integers), divided: relative to the largest number of the table.
+    const BAG_ERROR: f64 = 3e-7;
+    const ROWS: usize = 11;
+
+    #[test]
+    fn means_are_those_of_f64() {
+        let ids: Vec<u32> = [4, 0, 0, 12, 3].into_iter().chain((0..30).map(|i| i * 5 % 13)).collect();
+        let offsets = [0, 1, 1, 5, 35];
+        let weights = oracle::numbers(9, 13);
+        let mapping: Vec<u32> = (0..13).map(|i| i * 7 % ROWS as u32).collect();
+        each_isa("bag", |isa| {
+            for width in sizes(isa).skip(1).chain([8 * isa.lanes(), 9 * isa.lanes() + 3, 256]) {
+                let floats = oracle::numbers(width as u64, ROWS * width);
+                // Exponents from 2^-14 to 2^0 and every mantissa; subnormals too.
+                let halves: Vec<u16> = floats.iter().map(|x| (x.to_bits() >> 7) as u16 & 0xbbff).collect();
+                let bytes: Vec<i8> = floats.iter().map(|x| (x * 128.0) as i8).collect();
+                let tables: [(Table<'_>, Vec<f64>, f64); 3] = [
+                    (Table::F32(&floats), floats.iter().map(|&x| f64::from(x)).collect(), 1.0),
+                    (Table::F16(&halves), halves.iter().map(|&x| f64::from(f16_to_f32(x))).collect(), 1.0),
+                    (Table::I8(&bytes), bytes.iter().map(|&x| f64::from(x)).collect(), 128.0),
+                ];
+                for (table, values, largest) in tables {
+                    let b = Bag { table, width, weights: Some(&weights), mapping: Some(&mapping) };
+                    let mut wanted = vec![0.0; 4 * width];
+                    for (ends, out) in offsets.windows(2).zip(wanted.chunks_mut(width)) {
+                        let ids = &ids[ends[0] as usize..ends[1] as usize];
+                        for &id in ids {
+                            let row = mapping[id as usize] as usize;
+                            for (c, out) in out.iter_mut().enumerate() {
+                                *out += f64::from(weights[id as usize]) * values[row * width + c] / ids.len() as f64;
+                            }
+                        }
+                    }
+                    for (l2, wanted, largest) in [(false, &wanted, largest), (true, &oracle::unit(&wanted, width), 1.0)]
+                    {
+                        let [one, two, three] = pools().map(|pool| {
+                            let mut out = vec![f32::NAN; 4 * width];
+                            bag_with(isa, &pool, &ids, &offsets, &b, l2, &mut out);
+                            let error = oracle::largest_difference(&out, wanted) / largest;
+                            assert!(error <= BAG_ERROR, "{} width {width} l2 {l2}: {error:e}", isa.name());
+                            bits(&out)
+                        });
+                        assert!(one == two && two == three);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn without_weights_and_mapping_an_id_is_its_row() {
+        let table = [1.0, 2.0, 3.0, 4.0];
+        let b = Bag { table: Table::F32(&table), width: 2, weights: None, mapping: None };
+        let mut out = [0.0; 2];
+        bag(&Pool::shared(Some(1)), &[0, 1, 1, 0], &[0, 4], &b, false, &mut out);
+        assert_eq!(out, [2.0, 3.0]);
+    }
+
+    #[test]
+    fn every_half_is_its_number() {
+        let bits: Vec<u16> = (0..=u16::MAX).collect();
+        each_isa("f16", |isa| {
+            let ids: Vec<u32> = (0..=u32::from(u16::MAX)).collect();
+            let offsets: Vec<u32> = (0..=1 << 16).collect();
+            let b = Bag { table: Table::F16(&bits), width: 1, weights: None, mapping: None };
+            let mut out = vec![0.0; 1 << 16];
+            bag_with(isa, &Pool::shared(Some(1)), &ids, &offsets, &b, false, &mut out);
+            for (&half, &x) in bits.iter().zip(&out) {
+                let (exponent, fraction) = (i32::from(half >> 10 & 31), f64::from(half & 0x3ff));
+                let magnitude = match exponent {
+                    0 => fraction * 2f64.powi(-24),
+                    31 if fraction == 0.0 => f64::INFINITY,
+                    31 => f64::NAN,
+                    _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+                };
+                let wanted = if half >> 15 == 1 { -magnitude } else { magnitude };
+                assert!(f64::from(x) == wanted || (x.is_nan() && wanted.is_nan()), "{half:#x}: {x}, not {wanted}");
+            }
+        });
+    }
+}

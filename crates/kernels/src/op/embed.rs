@@ -107,3 +107,74 @@ fn table_row(table: &[f32], row: usize, width: usize) -> &[f32] {
     assert!(row < rows, "row {row} of a table of {rows}");
     &table[row * width..(row + 1) * width]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::norm::NormKind;
+    use crate::sweep::{bits, each_isa, pools, sizes};
+    use embral_testkit::oracle;
+
+    /// Three sums of numbers below 1, times 2: 4 units in the last place of 4; after the normalisation as in `norm`.
+    const EMBED_ERROR: f64 = 2e-6;
+
+    #[test]
+    fn rows_are_the_sums_of_f64() {
+        each_isa("embed", |isa| {
+            for width in sizes(isa).skip(1).chain([384]) {
+                let (words, places) = (oracle::numbers(1, 20 * width), oracle::numbers(2, 9 * width));
+                let kind = oracle::numbers(3, 2 * width);
+                let gamma = oracle::numbers(4, width);
+                let ids = [3, 19, 0, 7, 7, 1];
+                let offsets = [0, 2, 2, 6];
+                let positions = [0, 1, 0, 1, 2, 3];
+                let t = EmbedTables {
+                    word: &words,
+                    position: Some((&places, 2)),
+                    kind: Some(&kind),
+                    width,
+                    scale: 2.0,
+                };
+                let sums: Vec<f64> = ids
+                    .iter()
+                    .zip(positions)
+                    .flat_map(|(&id, p)| (0..width).map(move |c| (id as usize * width + c, (p + 2) * width + c, c)))
+                    .map(|(w, p, c)| 2.0 * (f64::from(words[w]) + f64::from(places[p]) + f64::from(kind[c])))
+                    .collect();
+                let n = Norm { kind: NormKind::Rms, gamma: &gamma, beta: None, eps: 1e-5 };
+                let normed = oracle::norm(&sums, &gamma, None, 1e-5, true);
+                for (norm, wanted) in [(None, &sums), (Some(&n), &normed)] {
+                    let mut out = vec![f32::NAN; ids.len() * width];
+                    embed_with(isa, &Pool::shared(Some(1)), &ids, &offsets, &t, norm, &mut out);
+                    let error = oracle::largest_difference(&out, wanted);
+                    assert!(error <= EMBED_ERROR, "{} width {width}: {error:e}", isa.name());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let width = 96;
+        let words = oracle::numbers(1, 50 * width);
+        let ids: Vec<u32> = (0..700).map(|i| i * 13 % 50).collect();
+        let offsets: Vec<u32> = (0..=100).map(|i| i * 7).collect();
+        let t = EmbedTables { word: &words, position: Some((&words, 0)), kind: None, width, scale: 1.0 };
+        each_isa("embed threads", |isa| {
+            let [one, two, three] = pools().map(|pool| {
+                let mut out = vec![0.0; ids.len() * width];
+                embed_with(isa, &pool, &ids, &offsets, &t, None, &mut out);
+                bits(&out)
+            });
+            assert!(one == two && two == three);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "row 20 of a table of 20")]
+    fn an_id_without_a_row_is_refused() {
+        let words = vec![0.0; 20];
+        let t = EmbedTables { word: &words, position: None, kind: None, width: 1, scale: 1.0 };
+        embed(&Pool::shared(Some(1)), &[20], &[0, 1], &t, None, &mut [0.0]);
+    }
+}

@@ -114,3 +114,75 @@ pub(crate) fn normalize<S: Simd>(s: S, norm: &Norm<'_>, row: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
+    use embral_testkit::oracle;
+
+    /// Values of a normalised row are below 8 here; 4 units in their last place, for two sums of up to 1,024 terms and the root.
+    const NORM_ERROR: f64 = 2e-6;
+
+    fn check(isa: Isa, kind: NormKind, width: usize, shift: f32) {
+        let rows = 3;
+        let x: Vec<f32> = oracle::numbers(width as u64, rows * width).iter().map(|x| x + shift).collect();
+        let (gamma, beta) = (oracle::numbers(1, width), oracle::numbers(2, width));
+        for beta in [None, Some(&beta[..])] {
+            let n = Norm { kind, gamma: &gamma, beta, eps: 1e-6 };
+            let mut out = Misaligned::of(&vec![0.0; rows * width]);
+            norm_with(isa, &Pool::shared(Some(1)), Some(&Misaligned::of(&x)), &n, &mut out);
+            let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+            let wanted = oracle::norm(&x, &gamma, beta, f64::from(n.eps), kind == NormKind::Rms);
+            let error = oracle::largest_difference(&out, &wanted);
+            // A mean that is large against the spread loses the bits that the mean takes.
+            let bound = NORM_ERROR * f64::from(1.0 + 4.0 * shift);
+            assert!(error <= bound, "{} {kind:?} of {width} + {shift}: {error:e}", isa.name());
+        }
+    }
+
+    #[test]
+    fn rows_are_those_of_f64() {
+        each_isa("norm", |isa| {
+            for kind in [NormKind::Layer, NormKind::Rms] {
+                for width in sizes(isa).skip(1).chain([127, 384, 768, 1024]) {
+                    check(isa, kind, width, 0.0);
+                }
+                check(isa, kind, 384, 100.0);
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_is_the_same_alone_and_in_company_and_in_place() {
+        let width = 70;
+        let (x, gamma) = (oracle::numbers(3, 500 * width), oracle::numbers(4, width));
+        let n = Norm { kind: NormKind::Layer, gamma: &gamma, beta: None, eps: 1e-12 };
+        each_isa("norm rows", |isa| {
+            let mut alone = vec![0.0; x.len()];
+            for (x, out) in x.chunks(width).zip(alone.chunks_mut(width)) {
+                norm_with(isa, &Pool::shared(Some(1)), Some(x), &n, out);
+            }
+            for pool in pools() {
+                let mut all = x.clone();
+                norm_with(isa, &pool, None, &n, &mut all);
+                assert_eq!(bits(&all), bits(&alone));
+            }
+        });
+    }
+
+    #[test]
+    fn nan_stays_in_its_row() {
+        let width = 40;
+        let mut x = oracle::numbers(3, 3 * width);
+        (x[width], x[2 * width - 1]) = (f32::NAN, f32::INFINITY);
+        let gamma = vec![1.0; width];
+        let n = Norm { kind: NormKind::Layer, gamma: &gamma, beta: None, eps: 1e-12 };
+        each_isa("norm NaN", |isa| {
+            let mut out = x.clone();
+            norm_with(isa, &Pool::shared(Some(1)), None, &n, &mut out);
+            assert!(out[width..2 * width].iter().all(|x| x.is_nan()));
+            assert!(out[..width].iter().chain(&out[2 * width..]).all(|x| x.is_finite()));
+        });
+    }
+}

@@ -148,3 +148,65 @@ impl Kernel for Sequences<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
+    use embral_testkit::oracle;
+
+    /// Sums of up to 40 numbers below 1, divided: 2 units in the last place of 1.
+    const POOL_ERROR: f64 = 3e-7;
+    const ALL: [Pooling; 4] = [Pooling::Mean, Pooling::Cls, Pooling::Max, Pooling::Last];
+
+    fn wanted(x: &[f32], offsets: &[u32], width: usize, how: Pooling, l2: bool) -> Vec<f64> {
+        let mut out = Vec::new();
+        for ends in offsets.windows(2) {
+            let rows: Vec<&[f32]> = x.chunks(width).take(ends[1] as usize).skip(ends[0] as usize).collect();
+            for c in 0..width {
+                let column = rows.iter().map(|row| f64::from(row[c]));
+                out.push(match how {
+                    _ if rows.is_empty() => 0.0,
+                    Pooling::Mean => column.sum::<f64>() / rows.len() as f64,
+                    Pooling::Cls => f64::from(rows[0][c]),
+                    Pooling::Max => column.fold(f64::NEG_INFINITY, f64::max),
+                    Pooling::Last => f64::from(rows[rows.len() - 1][c]),
+                });
+            }
+        }
+        if l2 { oracle::unit(&out, width) } else { out }
+    }
+
+    #[test]
+    fn rows_are_those_of_f64_at_any_number_of_threads() {
+        let offsets = [0, 1, 1, 4, 44];
+        each_isa("pooling", |isa| {
+            for width in sizes(isa).skip(1).chain([384]) {
+                let x = Misaligned::of(&oracle::numbers(width as u64, 44 * width));
+                for how in ALL {
+                    for l2 in [false, true] {
+                        let wanted = wanted(&x, &offsets, width, how, l2);
+                        let [one, two, three] = pools().map(|pool| {
+                            let mut out = Misaligned::of(&vec![f32::NAN; 4 * width]);
+                            pool_rows_with(isa, &pool, &x, &offsets, width, how, l2, &mut out);
+                            let error = oracle::largest_difference(&out, &wanted);
+                            assert!(error <= POOL_ERROR, "{} {how:?} of {width}: {error:e}", isa.name());
+                            bits(&out)
+                        });
+                        assert!(one == two && two == three);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_row_of_zeros_stays_one() {
+        each_isa("l2", |isa| {
+            let mut x = vec![0.0; 64];
+            x[35] = -2.0;
+            l2_normalize_with(isa, &Pool::shared(Some(1)), &mut x, 32);
+            assert!(x.iter().enumerate().all(|(i, &x)| x == if i == 35 { -1.0 } else { 0.0 }));
+        });
+    }
+}

@@ -170,3 +170,79 @@ impl Kernel for Heads<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::norm::NormKind;
+    use crate::sweep::{bits, each_isa, pools};
+    use embral_testkit::oracle;
+
+    /// An angle of up to 40 rounded to f32 (2e-6), the frequency before it (as much), and two products.
+    const ROPE_ERROR: f64 = 6e-6;
+    /// As in `norm`.
+    const NORM_ERROR: f64 = 2e-6;
+
+    fn shape(dim: usize) -> AttentionShape {
+        AttentionShape { heads: 4, kv_heads: 2, dim, scale: 1.0, causal: false }
+    }
+
+    #[test]
+    fn queries_and_keys_turn_and_values_do_not() {
+        let offsets = [0, 3, 3, 43];
+        each_isa("rope", |isa| {
+            for (dim, rotary_dims) in [(2, 2), (8, 8), (24, 16), (34, 34), (64, 64), (64, 20), (128, 128)] {
+                for interleaved in [false, true] {
+                    let shape = shape(dim);
+                    let x = oracle::numbers(dim as u64, 43 * shape.qkv_width());
+                    let r = Rope { theta: 10_000.0, rotary_dims, interleaved };
+                    let mut got = x.clone();
+                    rope_with(isa, &Pool::shared(Some(1)), &mut got, &offsets, &shape, &r);
+                    let mut wanted = Vec::new();
+                    for (row, values) in x.chunks(shape.qkv_width()).enumerate() {
+                        let position = if row < 3 { row } else { row - 3 };
+                        for (i, head) in values.chunks(dim).enumerate() {
+                            let dims = if i < 6 { rotary_dims } else { 0 };
+                            wanted.extend(oracle::rotate(head, position, 10_000.0, dims, interleaved));
+                        }
+                    }
+                    let error = oracle::largest_difference(&got, &wanted);
+                    assert!(error <= ROPE_ERROR, "{} dim {dim}, {r:?}: {error:e}", isa.name());
+                    for pool in pools() {
+                        let mut again = x.clone();
+                        rope_with(isa, &pool, &mut again, &offsets, &shape, &r);
+                        assert_eq!(bits(&again), bits(&got));
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn heads_are_normalised_one_by_one() {
+        each_isa("head norm", |isa| {
+            for dim in [1, 5, 32, 64, 80] {
+                let shape = shape(dim);
+                let x = oracle::numbers(dim as u64, 7 * shape.qkv_width());
+                let (q, k) = (oracle::numbers(1, dim), oracle::numbers(2, dim));
+                let of = |gamma| Norm { kind: NormKind::Rms, gamma, beta: None, eps: 1e-6 };
+                let mut got = x.clone();
+                head_norm_with(isa, &Pool::shared(Some(2)), &mut got, &shape, &of(&q), &of(&k));
+                let wanted: Vec<f64> = x
+                    .chunks(dim)
+                    .enumerate()
+                    .flat_map(|(i, head)| {
+                        let head: Vec<f64> = head.iter().map(|&x| f64::from(x)).collect();
+                        match i % 8 {
+                            0..4 => oracle::norm(&head, &q, None, 1e-6, true),
+                            4..6 => oracle::norm(&head, &k, None, 1e-6, true),
+                            _ => head,
+                        }
+                    })
+                    .collect();
+                let error = oracle::largest_difference(&got, &wanted);
+                assert!(error <= NORM_ERROR, "{} dim {dim}: {error:e}", isa.name());
+            }
+        });
+    }
+}

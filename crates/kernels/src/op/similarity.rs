@@ -86,3 +86,49 @@ impl Kernel for Block<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
+    use embral_testkit::oracle;
+
+    /// As in `gemm`: the rounding errors of a chain of `dim` random products, eight times their mean square.
+    fn bound(dim: usize) -> f64 {
+        4e-7 + dim as f64 * 6.6e-8
+    }
+
+    #[test]
+    fn products_are_those_of_f64() {
+        each_isa("dot matrix", |isa| {
+            for dim in sizes(isa).skip(1).chain([384]) {
+                for (na, nb) in [(1, 1), (1, 9), (3, 4), (5, 6), (17, 2)] {
+                    let a = Misaligned::of(&oracle::numbers(1, na * dim));
+                    let b = Misaligned::of(&oracle::numbers(2, nb * dim));
+                    let mut out = vec![f32::NAN; na * nb];
+                    dot_matrix_with(isa, &Pool::shared(Some(1)), &a, &b, dim, &mut out);
+                    let error = oracle::largest_difference(&out, &oracle::product(&a, &b, dim));
+                    assert!(error <= bound(dim), "{} [{na}, {nb}] of {dim}: {error:e}", isa.name());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_product_is_the_same_alone_and_in_company() {
+        let dim = 100;
+        let (a, b) = (oracle::numbers(1, 37 * dim), oracle::numbers(2, 1500 * dim));
+        each_isa("dot matrix rows", |isa| {
+            for pool in pools() {
+                let mut all = vec![0.0; 37 * 1500];
+                dot_matrix_with(isa, &pool, &a, &b, dim, &mut all);
+                for (i, j) in [(0, 0), (36, 1499), (17, 655), (3, 656)] {
+                    let mut alone = [0.0];
+                    let (a, b) = (&a[i * dim..(i + 1) * dim], &b[j * dim..(j + 1) * dim]);
+                    dot_matrix_with(isa, &pool, a, b, dim, &mut alone);
+                    assert_eq!(bits(&alone), bits(&all[i * 1500 + j..=i * 1500 + j]));
+                }
+            }
+        });
+    }
+}

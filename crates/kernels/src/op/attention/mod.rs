@@ -280,3 +280,5 @@ fn softmax<S: Simd>(s: S, scores: &mut [f32], rows: usize, row: usize, visible: 
     1.0 / s.sum(sum)
 }
 
+#[cfg(test)]
+mod tests;

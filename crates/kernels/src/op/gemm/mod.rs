@@ -227,3 +227,5 @@ fn finish<S: Simd>(
     }
 }
 
+#[cfg(test)]
+mod tests;

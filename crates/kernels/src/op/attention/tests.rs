@@ -1,0 +1,122 @@
+use super::*;
+use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
+use embral_testkit::oracle::{self, Heads};
+
+/// Weights that sum to 1 times values below 1: the error of the scores (below 8, three units in the last place) and of two sums.
+const ATTENTION_ERROR: f64 = 3e-6;
+
+fn shape(heads: usize, kv_heads: usize, dim: usize, causal: bool) -> AttentionShape {
+    AttentionShape { heads, kv_heads, dim, scale: 1.0 / (dim as f32).sqrt(), causal }
+}
+
+fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
+    let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
+    attention_with(isa, pool, qkv, offsets, shape, &mut out);
+    out.to_vec()
+}
+
+fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
+    let rows = *offsets.last().unwrap() as usize;
+    let qkv: Vec<f32> = oracle::numbers(5, rows * shape.qkv_width()).iter().map(|x| 2.0 * x).collect();
+    let qkv = Misaligned::of(&qkv);
+    let got = run(isa, &Pool::shared(Some(1)), &qkv, offsets, shape);
+    let heads = Heads {
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        dim: shape.dim,
+        scale: f64::from(shape.scale),
+        causal: shape.causal,
+    };
+    let error = oracle::largest_difference(&got, &oracle::attention(&qkv, offsets, &heads));
+    assert!(error <= ATTENTION_ERROR, "{} {offsets:?} {shape:?}: {error:e}", isa.name());
+}
+
+#[test]
+fn rows_are_those_of_f64() {
+    each_isa("attention", |isa| {
+        for causal in [false, true] {
+            for n in sizes(isa) {
+                check(isa, &[0, n as u32, n as u32, 2 * n as u32 + 1], &shape(2, 2, 8, causal));
+            }
+            for dim in [1, 5, 32, 33, 64, 80, 128] {
+                check(isa, &[0, 1, 21, 58], &shape(4, 2, dim, causal));
+            }
+            // Longer than a block of scores, and than a block of queries.
+            check(isa, &[0, DEPTH as u32 + 5], &shape(1, 1, 16, causal));
+            check(isa, &[0, QUERIES as u32 + 77], &shape(2, 1, 4, causal));
+        }
+    });
+}
+
+#[test]
+fn a_sequence_is_the_same_alone_and_in_company() {
+    let lengths = [11, 1, 0, 40, 700, 11, 3, 128];
+    let offsets: Vec<u32> = std::iter::once(0)
+        .chain(lengths.iter().scan(0, |sum, n| {
+            *sum += n;
+            Some(*sum)
+        }))
+        .collect();
+    each_isa("attention sequences", |isa| {
+        for shape in [shape(4, 4, 32, false), shape(4, 2, 16, true)] {
+            let (width, out_width) = (shape.qkv_width(), shape.out_width());
+            let qkv = oracle::numbers(6, offsets[8] as usize * width);
+            let [one, two, three] = pools().map(|pool| bits(&run(isa, &pool, &qkv, &offsets, &shape)));
+            assert!(one == two && two == three, "{}", isa.name());
+            for ends in offsets.windows(2) {
+                let (first, end) = (ends[0] as usize, ends[1] as usize);
+                let n = (end - first) as u32;
+                let alone = run(isa, &Pool::shared(Some(1)), &qkv[first * width..end * width], &[0, n], &shape);
+                assert_eq!(bits(&alone), one[first * out_width..end * out_width], "{} {n}", isa.name());
+            }
+        }
+    });
+}
+
+/// A causal row does not see what comes later, whatever it is.
+#[test]
+fn later_tokens_change_nothing_in_a_causal_row() {
+    let shape = shape(2, 1, 32, true);
+    let qkv = oracle::numbers(8, 90 * shape.qkv_width());
+    each_isa("attention causal", |isa| {
+        let all = bits(&run(isa, &Pool::shared(Some(1)), &qkv, &[0, 90], &shape));
+        for n in [1, 2, 17, 60, 89] {
+            let some = bits(&run(isa, &Pool::shared(Some(1)), &qkv[..n * shape.qkv_width()], &[0, n as u32], &shape));
+            assert_eq!(some, all[..n * shape.out_width()], "{} {n}", isa.name());
+        }
+    });
+}
+
+#[test]
+fn large_scores_and_nan_have_defined_results() {
+    let shape = shape(1, 1, 4, false);
+    each_isa("attention edges", |isa| {
+        let mut qkv = oracle::numbers(9, 40 * 12);
+        for row in qkv.chunks_mut(12) {
+            row[..8].iter_mut().for_each(|x| *x *= 1e4);
+        }
+        let out = run(isa, &Pool::shared(Some(1)), &qkv, &[0, 40], &shape);
+        assert!(out.iter().all(|x| x.abs() <= 1.0), "a mean of values is none larger");
+        qkv[5 * 12] = f32::NAN;
+        let out = run(isa, &Pool::shared(Some(1)), &qkv, &[0, 20, 40], &shape);
+        for (row, values) in out.chunks(4).enumerate() {
+            assert!(values.iter().all(|x| x.is_nan() == (row == 5)), "row {row}: {values:?}");
+        }
+    });
+}
+
+/// Memory grows with the length, not with its square: 20,000 tokens would need 1.6 GB for a matrix of scores.
+#[test]
+fn a_long_sequence_is_a_row_at_a_time() {
+    let n = 20_000;
+    let shape = shape(1, 1, 1, false);
+    let qkv = oracle::numbers(10, n * 3);
+    let pool = Pool::shared(Some(2));
+    let out = run(Isa::active(), &pool, &qkv, &[0, n as u32], &shape);
+    for row in [0, 9_999, 19_999] {
+        let score = |other: usize| f64::from(qkv[row * 3]) * f64::from(qkv[other * 3 + 1]);
+        let sum: f64 = (0..n).map(|other| score(other).exp()).sum();
+        let wanted: f64 = (0..n).map(|other| score(other).exp() / sum * f64::from(qkv[other * 3 + 2])).sum();
+        assert!((f64::from(out[row]) - wanted).abs() < ATTENTION_ERROR, "row {row}");
+    }
+}

@@ -1,0 +1,160 @@
+use super::*;
+use crate::Isa;
+use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
+use embral_testkit::oracle;
+
+/// A chain of `k` products of numbers uniform in [-1, 1): sum `i` is about √i / 3, its rounding error up to 2^-24 of that, and the
+/// errors add up like a random walk, to 8e-9 k in the mean square; eight times that.
+fn bound(k: usize) -> f64 {
+    4e-7 + k as f64 * 6.6e-8
+}
+
+fn run(isa: Isa, pool: &Pool, a: &[f32], rows: usize, n: usize, weights: &[f32], e: &Epilogue<'_>) -> Vec<f32> {
+    let w = PackedMatrix::pack_for(isa, n, a.len() / rows.max(1), weights);
+    let mut out = vec![f32::NAN; rows * n];
+    gemm(pool, a, rows, &w, e, &mut out);
+    out
+}
+
+#[test]
+fn products_are_those_of_f64() {
+    let one = Pool::shared(Some(1));
+    each_isa("gemm", |isa| {
+        let check = |rows: usize, k: usize, n: usize| {
+            let a = Misaligned::of(&oracle::numbers(1, rows * k));
+            let weights = Misaligned::of(&oracle::numbers(2, n * k));
+            let got = run(isa, &one, &a, rows, n, &weights, &Epilogue::default());
+            let error = oracle::largest_difference(&got, &oracle::product(&a, &weights, k));
+            assert!(error <= bound(k), "{} [{rows} x {k} x {n}]: {error:e}", isa.name());
+        };
+        for n in sizes(isa).skip(1) {
+            check(3, 5, n);
+        }
+        for rows in 1..=2 * MAX_TILE + 3 {
+            check(rows, 7, 2 * isa.lanes() + 3);
+        }
+        for k in [1, 2, 16, 383, 384, 385, 769] {
+            check(4, k, 33);
+        }
+    });
+}
+
+#[test]
+fn bias_activation_and_residual_follow_in_this_order() {
+    let (rows, k, n) = (17, 20, 37);
+    let (a, weights) = (oracle::numbers(1, rows * k), oracle::numbers(2, n * k));
+    let (bias, residual) = (oracle::numbers(3, n), oracle::numbers(4, rows * n));
+    each_isa("gemm epilogue", |isa| {
+        let wanted: Vec<f64> = oracle::product(&a, &weights, k)
+            .iter()
+            .enumerate()
+            .map(|(i, sum)| oracle::gelu_erf(sum + f64::from(bias[i % n])) + f64::from(residual[i]))
+            .collect();
+        let e = Epilogue {
+            bias: Some(&bias),
+            activation: Activation::GeluErf,
+            residual: Residual::Add(&residual),
+        };
+        let added = run(isa, &Pool::shared(Some(1)), &a, rows, n, &weights, &e);
+        let error = oracle::largest_difference(&added, &wanted);
+        assert!(error <= 2.0 * bound(k), "{}: {error:e}", isa.name());
+        let w = PackedMatrix::pack_for(isa, n, k, &weights);
+        let mut out = residual.clone();
+        gemm(&Pool::shared(Some(1)), &a, rows, &w, &Epilogue { residual: Residual::InPlace, ..e }, &mut out);
+        assert_eq!(bits(&out), bits(&added));
+    });
+}
+
+#[test]
+fn a_gate_multiplies_its_column() {
+    each_isa("gemm gated", |isa| {
+        for n in sizes(isa).skip(1) {
+            let (rows, k) = (5, 18);
+            let (a, bias) = (oracle::numbers(1, rows * k), oracle::numbers(5, 2 * n));
+            let (gate, up) = (oracle::numbers(2, n * k), oracle::numbers(3, n * k));
+            let w = PackedMatrix::pack_gated_for(isa, n, k, &gate, &up);
+            assert_eq!((w.rows_out(), w.k()), (n, k));
+            let e = Epilogue { bias: Some(&bias), activation: Activation::Silu, residual: Residual::None };
+            let mut out = vec![f32::NAN; rows * n];
+            gemm(&Pool::shared(Some(1)), &a, rows, &w, &e, &mut out);
+            let (gate, up) = (oracle::product(&a, &gate, k), oracle::product(&a, &up, k));
+            let wanted: Vec<f64> = (0..rows * n)
+                .map(|i| {
+                    oracle::silu(gate[i] + f64::from(bias[i % n])) * (up[i] + f64::from(bias[n + i % n]))
+                })
+                .collect();
+            let error = oracle::largest_difference(&out, &wanted);
+            // Both factors are below 8.
+            assert!(error <= 16.0 * bound(k), "{} {n}: {error:e}", isa.name());
+        }
+    });
+}
+
+/// Rows alone, in groups of every tile size, in row blocks, at several numbers of threads.
+#[test]
+fn a_row_is_the_same_alone_and_in_company() {
+    let (rows, k, n) = (301, 400, 130);
+    let a = oracle::numbers(1, rows * k);
+    let weights = oracle::numbers(2, n * k);
+    each_isa("gemm rows", |isa| {
+        let w = PackedMatrix::pack_for(isa, n, k, &weights);
+        let product = |pool: &Pool, a: &[f32]| {
+            let mut out = vec![f32::NAN; a.len() / k * n];
+            gemm(pool, a, a.len() / k, &w, &Epilogue::default(), &mut out);
+            bits(&out)
+        };
+        let [one, two, three] = pools();
+        let all = product(&one, &a);
+        for count in 1..=30 {
+            let first = count * 7;
+            let some = product(&two, &a[first * k..(first + count) * k]);
+            assert_eq!(some, all[first * n..(first + count) * n], "{} {count} rows", isa.name());
+        }
+        for pool in [two, three] {
+            assert_eq!(product(&pool, &a), all, "{} {} threads", isa.name(), pool.threads());
+        }
+    });
+}
+
+#[test]
+fn infinities_and_nan_stay_in_their_rows_and_columns() {
+    let (rows, k, n) = (20, 9, 40);
+    let mut a = oracle::numbers(1, rows * k);
+    let mut weights = oracle::numbers(2, n * k);
+    a[3 * k + 2] = f32::NAN;
+    a[5 * k] = f32::INFINITY;
+    weights[11 * k + 1] = f32::NEG_INFINITY;
+    a[8 * k..9 * k].fill(1e-42);
+    each_isa("gemm edges", |isa| {
+        let out = run(isa, &Pool::shared(Some(1)), &a, rows, n, &weights, &Epilogue::default());
+        for (i, x) in out.iter().enumerate() {
+            let (row, column) = (i / n, i % n);
+            match (row, column) {
+                (3, _) => assert!(x.is_nan()),
+                (5, 11) => assert!(!x.is_finite()),
+                (5, _) | (_, 11) => assert!(x.is_infinite(), "{row}, {column}: {x}"),
+                (8, _) => assert!(x.abs() < 1e-40),
+                _ => assert!(x.is_finite()),
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_gives_nothing() {
+    each_isa("gemm empty", |isa| {
+        assert!(run(isa, &Pool::shared(Some(2)), &[], 0, 3, &[], &Epilogue::default()).is_empty());
+        let w = PackedMatrix::pack_for(isa, 2, 0, &[]);
+        let mut out = [f32::NAN; 4];
+        let e = Epilogue { bias: Some(&[1.0, 2.0]), ..Epilogue::default() };
+        gemm(&Pool::shared(Some(2)), &[], 2, &w, &e, &mut out);
+        assert_eq!(out, [1.0, 2.0, 1.0, 2.0]);
+    });
+}
+
+#[test]
+#[should_panic(expected = "a is [2, 3]")]
+fn another_size_is_refused() {
+    let w = PackedMatrix::pack(1, 3, &[0.0; 3]);
+    gemm(&Pool::shared(Some(1)), &[0.0; 5], 2, &w, &Epilogue::default(), &mut [0.0; 2]);
+}
