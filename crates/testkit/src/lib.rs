@@ -1,3 +1,4 @@
 //! Oracles, tolerances and golden files for Embral's tests.
 
+pub mod golden;
 pub mod oracle;
