@@ -6,7 +6,7 @@
 
 use crate::math::exp2;
 use crate::parts::Parts;
-use crate::scratch::{self, Buffer};
+use crate::scratch::{self, Buffer, LINE};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{self, DEPTH, MAX_TILE, STRIDE, Tiles, block_index, blocks_len};
 use crate::{Isa, Pool};
@@ -53,6 +53,10 @@ impl AttentionShape {
 const QUERIES: usize = 512;
 /// Multiplications a task does at least, about 4 µs.
 const TASK_WORK: usize = 1 << 18;
+/// Tasks a thread gets, where there is work for them: the last one of another thread is waited for.
+const TASKS_PER_THREAD: usize = 8;
+/// Up to this length the rows of the next head are asked for while one is computed: they stay in the second cache.
+const ASK_AHEAD: usize = 512;
 
 /// `softmax(scale · Q Kᵀ) V` of each sequence and head. `qkv` is `[rows, qkv_width]`, a row being all queries, all keys, all
 /// values; `out` is `[rows, out_width]`; sequence `i` is the rows `offsets[i]..offsets[i + 1]`.
@@ -70,10 +74,13 @@ fn attention_with(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &A
     assert_eq!(qkv.len(), rows * shape.qkv_width(), "qkv is [{rows}, {}]", shape.qkv_width());
     let sequences = super::sequences(offsets, rows);
     let length = |i: usize| (offsets[i + 1] - offsets[i]) as usize;
-    // Consecutive heads of a short sequence make one task; a long sequence has one for each head and block of queries.
+    // Consecutive heads of a short sequence make one task, because their rows are neighbours in memory; a long sequence has one
+    // for each head and block of queries.
+    let work_of = |n: usize| 2 * n * n.min(QUERIES) * shape.dim * shape.heads / shape.kv_heads;
+    let all_work: usize = (0..sequences).map(|i| 2 * length(i) * length(i) * shape.out_width()).sum();
+    let task_work = TASK_WORK.max(all_work / (pool.threads() * TASKS_PER_THREAD));
     let plan = |n: usize| {
-        let work = (2 * n * n.min(QUERIES) * shape.dim * shape.heads / shape.kv_heads).max(1);
-        let heads = (TASK_WORK / work).clamp(1, shape.kv_heads);
+        let heads = (task_work / work_of(n).max(1)).clamp(1, shape.kv_heads);
         (heads, shape.kv_heads.div_ceil(heads), n.div_ceil(QUERIES))
     };
     let mut starts = STARTS.take();
@@ -93,13 +100,15 @@ fn attention_with(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &A
         let (group, block) = (within / blocks, within % blocks);
         let n = length(sequence);
         let queries = block * n / blocks..(block + 1) * n / blocks;
-        for kv_head in group * heads..shape.kv_heads.min((group + 1) * heads) {
+        let end = shape.kv_heads.min((group + 1) * heads);
+        for kv_head in group * heads..end {
             let first_row = offsets[sequence] as usize;
             let queries = queries.clone();
+            let more = kv_head + 1 < end && n <= ASK_AHEAD;
             scratch::with(|scratch| {
                 scratch.holds = (0, 0);
                 let memory = &mut scratch.buffer;
-                isa.run(Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, memory });
+                isa.run(Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory });
             });
         }
     });
@@ -120,6 +129,8 @@ struct Head<'a> {
     n: usize,
     queries: std::ops::Range<usize>,
     kv_head: usize,
+    /// Whether this thread takes the next head.
+    more: bool,
     memory: &'a mut Buffer,
 }
 
@@ -128,7 +139,7 @@ impl Kernel for Head<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { qkv, out, shape, first_row, n, queries, kv_head, memory } = self;
+        let Self { qkv, out, shape, first_row, n, queries, kv_head, more, memory } = self;
         let (dim, width) = (shape.dim, shape.qkv_width());
         let panel = 2 * S::LANES;
         let keys = if shape.causal { queries.end } else { n };
@@ -143,16 +154,18 @@ impl Kernel for Head<'_> {
             blocks_len(MAX_TILE, dim),
             blocks_len(MAX_TILE, key_panels * panel),
             MAX_TILE * panel,
+            S::LANES * dim,
         ];
         let memory = memory.at_least(sizes.iter().sum());
         let (key_memory, memory) = memory.split_at_mut(sizes[0]);
         let (value_memory, memory) = memory.split_at_mut(sizes[1]);
         let (query_memory, memory) = memory.split_at_mut(sizes[2]);
-        let (scores, product) = memory.split_at_mut(sizes[3]);
+        let (scores, memory) = memory.split_at_mut(sizes[3]);
+        let (product, spare) = memory.split_at_mut(sizes[4]);
         let key_column = (shape.heads + kv_head) * dim;
         let value_column = (shape.heads + shape.kv_heads + kv_head) * dim;
-        pack_keys(s, &qkv[first_row * width + key_column..], width, keys, dim, key_memory);
-        pack_values(s, &qkv[first_row * width + value_column..], width, keys, dim, value_memory);
+        pack_keys(s, &qkv[first_row * width + key_column..], (width, keys, dim), spare, key_memory);
+        pack_values(s, &qkv[first_row * width + value_column..], (width, keys, dim), value_memory);
         let group = shape.heads / shape.kv_heads;
         for head in kv_head * group..(kv_head + 1) * group {
             for tile in 0..tiles.count {
@@ -166,6 +179,16 @@ impl Kernel for Head<'_> {
                     for (i, part) in query.chunks(S::LANES).enumerate() {
                         let to = block_index(rows, row - start, i * S::LANES);
                         s.write(&mut query_memory[to..to + part.len()], s.mul(s.read(part), factor));
+                    }
+                }
+                if more && head % group == 0 {
+                    for row in start..end {
+                        for column in [head + group, shape.heads + kv_head + 1, shape.heads + shape.kv_heads + kv_head + 1] {
+                            let ahead = &qkv[(first_row + row) * width + column * dim..][..dim];
+                            for line in ahead.chunks(LINE) {
+                                s.prefetch(line.as_ptr());
+                            }
+                        }
                     }
                 }
                 let seen = if shape.causal { end } else { n };
@@ -205,24 +228,46 @@ impl Kernel for Head<'_> {
 }
 }
 
-/// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`.
+/// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`, keys behind the last one 0. `spare` takes `[LANES][dim]`.
 #[inline(always)]
-fn pack_keys<S: Simd>(s: S, from: &[f32], width: usize, n: usize, dim: usize, to: &mut [f32]) {
+fn pack_keys<S: Simd>(
+    s: S,
+    from: &[f32],
+    (width, n, dim): (usize, usize, usize),
+    spare: &mut [f32],
+    to: &mut [f32],
+) {
     let panel = 2 * S::LANES;
     for first in (0..n.next_multiple_of(panel)).step_by(S::LANES) {
-        let base = first / panel * dim * panel + first % panel;
-        let squares = if first + S::LANES <= n { dim / S::LANES * S::LANES } else { 0 };
+        let to = &mut to[first / panel * dim * panel + first % panel..];
+        if first >= n {
+            for row in to.chunks_mut(panel).take(dim) {
+                s.write(&mut row[..S::LANES], s.zero());
+            }
+            continue;
+        }
+        let (mut rows, mut stride) = (&from[first * width..], width);
+        if first + S::LANES > n {
+            for (i, row) in spare.chunks_exact_mut(dim).enumerate() {
+                match rows.get(i * width..i * width + dim) {
+                    Some(key) if first + i < n => row.copy_from_slice(key),
+                    _ => row.fill(0.0),
+                }
+            }
+            (rows, stride) = (&*spare, dim);
+        }
+        let squares = dim / S::LANES * S::LANES;
         for column in (0..squares).step_by(S::LANES) {
-            let source = &from[first * width + column..][..(S::LANES - 1) * width + S::LANES];
-            let target = &mut to[base + column * panel..][..(S::LANES - 1) * panel + S::LANES];
+            let source = &rows[column..][..(S::LANES - 1) * stride + S::LANES];
+            let target = &mut to[column * panel..][..(S::LANES - 1) * panel + S::LANES];
             // SAFETY: the slices hold LANES rows of their strides.
             unsafe {
-                s.transpose(source.as_ptr(), width, target.as_mut_ptr(), panel);
+                s.transpose(source.as_ptr(), stride, target.as_mut_ptr(), panel);
             }
         }
-        for key in first..first + S::LANES {
-            for column in squares..dim {
-                to[base + column * panel + key - first] = if key < n { from[key * width + column] } else { 0.0 };
+        for column in squares..dim {
+            for key in 0..S::LANES {
+                to[column * panel + key] = rows[key * stride + column];
             }
         }
     }
@@ -230,7 +275,7 @@ fn pack_keys<S: Simd>(s: S, from: &[f32], width: usize, n: usize, dim: usize, to
 
 /// `[n][width]`, `dim` columns of it, to panels `[dim / panel][n][panel]`.
 #[inline(always)]
-fn pack_values<S: Simd>(s: S, from: &[f32], width: usize, n: usize, dim: usize, to: &mut [f32]) {
+fn pack_values<S: Simd>(s: S, from: &[f32], (width, n, dim): (usize, usize, usize), to: &mut [f32]) {
     let panel = 2 * S::LANES;
     for (p, to) in to.chunks_exact_mut(n * panel).enumerate() {
         let columns = panel.min(dim - p * panel);
