@@ -2,7 +2,7 @@
 
 use embral_models::{Role, parse_config};
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let Ok((architecture, blueprint, names)) = parse_config(bytes) else { return };
     let attention = &blueprint.attention;
     assert!(attention.kv_heads > 0 && attention.heads % attention.kv_heads == 0, "{architecture:?}: {attention:?}");

@@ -2,7 +2,7 @@
 
 use embral_formats::npy;
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let Ok(rows) = npy::read_bytes(bytes) else { return };
     assert_eq!(rows.as_slice().len(), rows.len() * rows.dim());
     assert!(rows.as_slice().len() * 4 <= bytes.len());

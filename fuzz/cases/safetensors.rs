@@ -2,7 +2,7 @@
 
 use embral_formats::{Weights, safetensors::SafetensorsFile};
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let Ok(file) = SafetensorsFile::from_bytes("case", bytes.to_vec()) else { return };
     let mut total = 0;
     for name in file.names() {

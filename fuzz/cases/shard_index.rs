@@ -4,7 +4,7 @@ use std::path::Path;
 
 use embral_formats::safetensors::ShardIndex;
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let index = Path::new("model/model.safetensors.index.json");
     let Ok(read) = ShardIndex::from_bytes(index, bytes) else { return };
     for shard in read.weight_map.values() {

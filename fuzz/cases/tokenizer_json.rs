@@ -4,7 +4,7 @@ use embral_tokenize::{Options, Tokenizer, Truncation};
 
 const TEXTS: &[&str] = &["", " ", "a cat sat on the mat", "e\u{301} \u{0} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680} [MASK] ##ing"];
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let Ok(tokenizer) = Tokenizer::from_bytes(bytes) else { return };
     let size = tokenizer.vocab_size();
     let _ = tokenizer.median_token_chars();

@@ -2,7 +2,7 @@
 
 use embral_tokenize::{BertOptions, Tokenizer};
 
-pub fn case(bytes: &[u8]) {
+pub(crate) fn case(bytes: &[u8]) {
     let Ok(tokenizer) = Tokenizer::from_vocab_bytes(bytes, &BertOptions::default()) else { return };
     let text = String::from_utf8_lossy(bytes);
     let Ok(encoded) = tokenizer.encode(&text, "") else { return };

@@ -1,0 +1,25 @@
+//! The seeds of the fuzz targets through the same checks, without a fuzzer.
+
+#[path = "../../../fuzz/cases/npy.rs"]
+mod npy;
+#[path = "../../../fuzz/cases/safetensors.rs"]
+mod safetensors;
+#[path = "../../../fuzz/cases/seeds.rs"]
+mod seeds;
+#[path = "../../../fuzz/cases/shard_index.rs"]
+mod shard_index;
+
+#[test]
+fn npy_files() {
+    seeds::run("npy", npy::case);
+}
+
+#[test]
+fn safetensors_files() {
+    seeds::run("safetensors", safetensors::case);
+}
+
+#[test]
+fn shard_indices() {
+    seeds::run("shard_index", shard_index::case);
+}
