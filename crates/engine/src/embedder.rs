@@ -1,11 +1,14 @@
 //! Text in, vectors out.
 
-use crate::{Config, ModelInfo, Profile, Prompt, open, open::Opened};
+use crate::{
+    Config, ModelInfo, Profile, Prompt,
+    open::{self, Opened},
+    store::{ResolveOptions, Store},
+};
 use embral_kernels::Pool;
 use embral_tokenize::Encoded;
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
 use std::{
-    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
@@ -266,10 +269,6 @@ fn open_default_model(_: &Config) -> Result<Opened> {
 
 /// The folder of a model, wherever it comes from.
 fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
-    let path = Path::new(name);
-    if path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    let _ = config;
-    Err(Error::new(ErrorKind::NotFound, format!("no folder {name:?}")))
+    let options = ResolveOptions { offline: config.offline, revision: config.revision.as_deref(), progress: None };
+    Store::open_default()?.resolve(name, options)
 }

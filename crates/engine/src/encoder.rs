@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 /// What `engine` asks of a model, whatever computes it.
 pub(crate) trait Encoder: Send + Sync {
-    /// Components of a vector.
-    fn dimensions(&self) -> usize;
-    /// One vector a sequence into `out`, `[batch.len(), dimensions()]`.
+    /// One vector a sequence into `out`, `[batch.len(), dimensions]`.
     fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages>;
 }
 
@@ -60,10 +58,6 @@ impl<B: Backend> Native<B> {
 }
 
 impl<B: Backend> Encoder for Native<B> {
-    fn dimensions(&self) -> usize {
-        self.dims
-    }
-
     fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages> {
         let mut stages = Stages::default();
         let pooled_is_last = |width: usize| self.heads.is_empty() && width == self.dims;

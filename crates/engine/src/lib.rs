@@ -25,6 +25,7 @@ mod profile;
 mod prompt;
 pub mod quantize;
 mod similarity;
+pub mod store;
 
 
 pub use config::{Config, Truncation};

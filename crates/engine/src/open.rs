@@ -41,7 +41,7 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
             Tokenizer::from_vocab(vocab, &BertOptions { lower_case: *lower_case, ..BertOptions::default() })?
         }
     };
-    let weights = embral_formats::safetensors::open(&folder.weights)?;
+    let weights = folder.open_weights()?;
     let backend = Cpu::new(config.threads);
     let mut info = ModelInfo {
         name: name.to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
         layers: 0,
         hidden: 0,
         pooling: Pooling::Mean,
-        normalize: folder.heads.iter().any(|h| matches!(h, embral_models::Head::Normalize)),
+        normalize: folder.normalizes(),
         prompts,
         default_prompt: folder.default_prompt.clone(),
         matryoshka: entry.filter(|_| folder.matryoshka.is_empty()).map_or_else(
