@@ -45,27 +45,27 @@ def rounded(rows):
     return [[float(f"{v:.9g}") for v in row] for row in np.asarray(rows, dtype=np.float64)]
 
 
-def reference(folder: Path, truncate=None):
+def reference(folder: Path, texts=TEXTS):
     """What sentence-transformers computes for a folder, in float64, and the ids it tokenises to."""
     model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    single = model.float().encode(TEXTS, batch_size=1, convert_to_numpy=True)
+    single = model.float().encode(texts, batch_size=1, convert_to_numpy=True)
     model = model.double()
-    double = model.encode(TEXTS, batch_size=1, convert_to_tensor=True).double().numpy()
+    double = model.encode(texts, batch_size=1, convert_to_tensor=True).double().numpy()
     worst = float(np.abs(single - double).max())
     print(f"{folder.name}: {double.shape[1]} components, f32 differs from f64 by {worst:.1e}")
     assert worst < 2e-6, "the golden would not tell a right engine from a wrong one"
-    golden = {"texts": TEXTS, "embeddings": rounded(double)}
+    golden = {"texts": texts, "embeddings": rounded(double)}
     prompts = {
-        name: rounded(model.encode(TEXTS, prompt_name=name, batch_size=1, convert_to_tensor=True).double().numpy())
+        name: rounded(model.encode(texts, prompt_name=name, batch_size=1, convert_to_tensor=True).double().numpy())
         for name, prompt in model.prompts.items()
         if prompt
     }
     if prompts:
         golden["prompts"] = prompts
         golden["unprompted"] = rounded(
-            model.encode(TEXTS, prompt="", batch_size=1, convert_to_tensor=True).double().numpy()
+            model.encode(texts, prompt="", batch_size=1, convert_to_tensor=True).double().numpy()
         )
-    golden["ids"] = [ids_of(model, text) for text in TEXTS]
+    golden["ids"] = [ids_of(model, text) for text in texts]
     return golden
 
 

@@ -25,7 +25,7 @@ def main():
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     root.mkdir(parents=True, exist_ok=True)
-    for old in root.glob("tiny_*"):
+    for old in [*root.glob("tiny_*"), *root.glob("static_*")]:
         shutil.rmtree(old)
     for family in (tiny_bert, tiny_qwen3, tiny_static):
         family.make(root)

@@ -61,16 +61,16 @@ def make(root: Path):
     tokenizer, pieces = word_piece()
     rng = np.random.Generator(np.random.PCG64(20_263))
     table = rng.standard_normal((len(pieces), 16)).astype(np.float32)
-    save(root, "tiny_static_f32", tokenizer, pieces, {"embeddings": table})
-    save(root, "tiny_static_f16", tokenizer, pieces, {"embeddings": table.astype(np.float16)})
+    save(root, "static_f32", tokenizer, pieces, {"embeddings": table})
+    save(root, "static_f16", tokenizer, pieces, {"embeddings": table.astype(np.float16)})
     scale = np.abs(table).max() / 127
-    save(root, "tiny_static_i8", tokenizer, pieces, {"embeddings": np.round(table / scale).astype(np.int8)})
+    save(root, "static_i8", tokenizer, pieces, {"embeddings": np.round(table / scale).astype(np.int8)})
     mapping = rng.integers(0, 24, len(pieces)).astype(np.int32)
     weights = rng.uniform(0.1, 2.0, len(pieces))
     quantized = {"embeddings": table[:24], "mapping": mapping, "weights": weights}
-    save(root, "tiny_static_vocabulary_quantized", tokenizer, pieces, quantized)
+    save(root, "static_vocabulary_quantized", tokenizer, pieces, quantized)
 
-    folder = root / "tiny_static_embedding"
+    folder = root / "static_embedding"
     save_weights(folder / "0_StaticEmbedding" / "model.safetensors", {"embedding.weight": table})
     tokenizer.save(str(folder / "0_StaticEmbedding" / "tokenizer.json"), pretty=False)
     write_json(
@@ -85,4 +85,5 @@ def make(root: Path):
         ],
     )
     write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
-    write_json(folder / "golden.json", reference(folder))
+    # Beyond 512 tokens, which sentence-transformers does not cut.
+    write_json(folder / "golden.json", reference(folder, [*TEXTS, "the cat sat on a mat " * 90]))

@@ -81,13 +81,13 @@ fn qwen3_is_causal_grouped_rotary_and_gated() {
 #[test]
 fn static_models_are_told_apart_by_who_wrote_them() {
     for name in ["f32", "f16", "i8", "vocabulary_quantized"] {
-        let (_files, folder) = read(&format!("tiny_static_{name}"));
+        let (_files, folder) = read(&format!("static_{name}"));
         let Network::Static(spec) = &folder.network else { panic!("{name}") };
         assert!(spec.layout == StaticLayout::Model2Vec && spec.drop_unknown() && folder.normalizes(), "{name}");
         assert_eq!((spec.max_tokens(), spec.width, folder.heads.len()), (Some(512), 16, 1));
         assert_eq!(spec.mapping.is_some(), name == "vocabulary_quantized");
     }
-    let (_files, folder) = read("tiny_static_embedding");
+    let (_files, folder) = read("static_embedding");
     let Network::Static(spec) = &folder.network else { panic!("a static model") };
     assert!(spec.layout == StaticLayout::SentenceTransformers && !spec.drop_unknown() && !folder.normalizes());
     assert_eq!((folder.max_tokens, spec.table.as_str()), (None, "embedding.weight"));
@@ -166,7 +166,7 @@ fn a_vocabulary_stands_in_for_a_tokenizer_file() {
 
 #[test]
 fn a_static_table_needs_no_configuration_at_all() {
-    let copy = Copy::of("tiny_static_embedding");
+    let copy = Copy::of("static_embedding");
     let inside = copy.0.path().join("0_StaticEmbedding");
     for name in ["model.safetensors", "tokenizer.json"] {
         fs::rename(inside.join(name), copy.0.path().join(name)).unwrap();
@@ -308,14 +308,14 @@ fn a_static_model_whose_tensors_disagree_is_refused() {
         (vec![table(), ("mapping", ints(vec![2, 1], &[1, 2]))], "mapping", "found I32 of shape [2, 1]"),
     ];
     for (tensors, tensor, message) in cases {
-        let copy = Copy::of("tiny_static_f32");
+        let copy = Copy::of("static_f32");
         safetensors::write(&copy.0.path().join("model.safetensors"), &tensors).unwrap();
         let e = copy.refused();
         assert_eq!((e.kind(), e.tensor().unwrap_or_default()), (ErrorKind::Mismatch, tensor), "{e}");
         assert!(e.message().contains(message), "{e}");
     }
     for row in [-1, 8] {
-        let copy = Copy::of("tiny_static_f32");
+        let copy = Copy::of("static_f32");
         let tensors = [table(), ("mapping", ints(vec![3], &[0, row, 7]))];
         safetensors::write(&copy.0.path().join("model.safetensors"), &tensors).unwrap();
         let folder = copy.read().unwrap();
