@@ -37,8 +37,7 @@ pub trait Backend: Send + Sync {
     /// Prepares `y = act(x Gᵀ + c) ∘ (x Uᵀ + d)`.
     fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>) -> Result<Self::Linear>;
     /// Prepares a norm with scale `gamma` and, for some, shift `beta`.
-    fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32)
-    -> Result<Self::Norm>;
+    fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32) -> Result<Self::Norm>;
     /// Prepares a lookup table.
     fn load_table(&self, table: &Tensor<'_>) -> Result<Self::Table>;
     /// Prepares a static model: `table[mapping[id]]`, times `weights[id]`.
@@ -57,13 +56,7 @@ pub trait Backend: Send + Sync {
     /// `y[t] = norm((word[id[t]] + position[offset + p(t)] + kind[0]) · scale)`, with `p(t)` the place of `t` in its sequence.
     fn embed(&self, plan: &Self::Plan, tables: &Embedding<'_, Self>, y: &mut Self::Buffer) -> Result<()>;
     /// `y = act(x Wᵀ + b)`, or the gated form where the weights are a gated pair.
-    fn linear(
-        &self,
-        x: &Self::Buffer,
-        w: &Self::Linear,
-        activation: Activation,
-        y: &mut Self::Buffer,
-    ) -> Result<()>;
+    fn linear(&self, x: &Self::Buffer, w: &Self::Linear, activation: Activation, y: &mut Self::Buffer) -> Result<()>;
     /// `y += x Wᵀ + b`.
     fn linear_add(&self, x: &Self::Buffer, w: &Self::Linear, y: &mut Self::Buffer) -> Result<()>;
     /// `y = norm(x)`, row by row.
@@ -89,14 +82,7 @@ pub trait Backend: Send + Sync {
         y: &mut Self::Buffer,
     ) -> Result<()>;
     /// One row a sequence, divided by its Euclidean length where `l2` says so. An empty sequence gives zeros.
-    fn pool(
-        &self,
-        plan: &Self::Plan,
-        x: &Self::Buffer,
-        how: Pooling,
-        l2: bool,
-        y: &mut Self::Buffer,
-    ) -> Result<()>;
+    fn pool(&self, plan: &Self::Plan, x: &Self::Buffer, how: Pooling, l2: bool, y: &mut Self::Buffer) -> Result<()>;
     /// The mean of a static model's rows, one row a sequence. An empty sequence gives zeros.
     fn bag(&self, plan: &Self::Plan, bag: &Self::Bag, l2: bool, y: &mut Self::Buffer) -> Result<()>;
     /// The first `y.width` components of each row, divided by their Euclidean length where `l2` says so.

@@ -25,13 +25,7 @@ impl Backend for Cpu {
         Linear::gated(gate, up)
     }
 
-    fn load_norm(
-        &self,
-        kind: NormKind,
-        gamma: &Tensor<'_>,
-        beta: Option<&Tensor<'_>>,
-        eps: f32,
-    ) -> Result<Norm> {
+    fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32) -> Result<Norm> {
         Norm::new(kind, gamma, beta, eps)
     }
 
@@ -39,12 +33,7 @@ impl Backend for Cpu {
         Table::new(table)
     }
 
-    fn load_bag(
-        &self,
-        table: &Tensor<'_>,
-        weights: Option<&Tensor<'_>>,
-        mapping: Option<&Tensor<'_>>,
-    ) -> Result<Bag> {
+    fn load_bag(&self, table: &Tensor<'_>, weights: Option<&Tensor<'_>>, mapping: Option<&Tensor<'_>>) -> Result<Bag> {
         Bag::new(table, weights, mapping)
     }
 
@@ -95,11 +84,7 @@ impl Backend for Cpu {
     }
 
     fn rotate(&self, plan: &Plan, qkv: &mut Buffer, attention: &Attention, rope: &Rope) -> Result<()> {
-        let r = op::rope::Rope {
-            theta: rope.theta,
-            rotary_dims: rope.rotary_dims,
-            interleaved: rope.interleaved,
-        };
+        let r = op::rope::Rope { theta: rope.theta, rotary_dims: rope.rotary_dims, interleaved: rope.interleaved };
         op::rope::rope(&self.pool, &mut qkv.data, &plan.offsets, &shape(attention), &r);
         Ok(())
     }

@@ -61,9 +61,10 @@ fn biases(parts: &[Dense<'_>]) -> Result<Option<Vec<f32>>> {
 }
 
 fn matrix_shape(tensor: &Tensor<'_>) -> Result<[usize; 2]> {
-    tensor.shape().try_into().map_err(|_| {
-        Error::new(ErrorKind::Mismatch, format!("expected a matrix, found shape {:?}", tensor.shape()))
-    })
+    tensor
+        .shape()
+        .try_into()
+        .map_err(|_| Error::new(ErrorKind::Mismatch, format!("expected a matrix, found shape {:?}", tensor.shape())))
 }
 
 /// The parameters of a norm.
@@ -121,17 +122,11 @@ enum Rows {
 }
 
 impl Bag {
-    pub(crate) fn new(
-        table: &Tensor<'_>,
-        weights: Option<&Tensor<'_>>,
-        mapping: Option<&Tensor<'_>>,
-    ) -> Result<Self> {
+    pub(crate) fn new(table: &Tensor<'_>, weights: Option<&Tensor<'_>>, mapping: Option<&Tensor<'_>>) -> Result<Self> {
         let [count, width] = matrix_shape(table)?;
         let rows = match table.dtype() {
             Dtype::I8 => Rows::I8(table.bytes().iter().map(|&b| b as i8).collect()),
-            Dtype::F16 => {
-                Rows::F16(table.bytes().as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b)).collect())
-            }
+            Dtype::F16 => Rows::F16(table.bytes().as_chunks::<2>().0.iter().map(|&b| u16::from_le_bytes(b)).collect()),
             _ => Rows::F32(table.to_f32()),
         };
         let mapping = mapping.map(|m| rows_of_ids(m, count)).transpose()?;
