@@ -2,7 +2,8 @@
 
 use embral_tokenize::{Options, Tokenizer, Truncation};
 
-const TEXTS: &[&str] = &["", " ", "a cat sat on the mat", "e\u{301} \u{0} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680} [MASK] ##ing"];
+const TEXTS: &[&str] =
+    &["", " ", "a cat sat on the mat", "e\u{301} \u{0} \u{4f60}\u{597d} \u{1f469}\u{200d}\u{1f680} [MASK] ##ing"];
 
 pub(crate) fn case(bytes: &[u8]) {
     let Ok(tokenizer) = Tokenizer::from_bytes(bytes) else { return };

@@ -1,8 +1,11 @@
 //! Any pipeline that a `tokenizer.json` can describe, run by the `tokenizers` crate.
 
 use embral_types::{Error, ErrorKind, Result};
-use serde::Deserialize;
-use std::collections::HashMap;
+use serde::{Deserialize, de::IgnoredAny};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 use tokenizers::{
     Encoding, ModelWrapper, NormalizerWrapper, Token, Tokenizer,
     normalizers::{Lowercase, Sequence},
@@ -33,8 +36,23 @@ fn failed(what: &str, e: tokenizers::Error) -> Error {
     Error::new(ErrorKind::Malformed, format!("{what}: {e}")).because(e)
 }
 
+/// Runs code of the `tokenizers` crate, which panics on some of the files that it cannot make sense of.
+fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let message = format!("{what}: the parts of the tokenizer do not fit together");
+        Err(Error::new(ErrorKind::Malformed, message).hint("export the tokenizer again"))
+    })
+}
+
 impl General {
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self> {
+        // Bytes that are no JSON are the commonest damage, and the `tokenizers` crate panics on some of them.
+        serde_json::from_slice::<IgnoredAny>(bytes)
+            .map_err(|e| Error::new(ErrorKind::Malformed, format!("no tokenizer.json: {e}")).because(e))?;
+        guarded("no tokenizer.json", || Self::from_valid_json(bytes))
+    }
+
+    fn from_valid_json(bytes: &[u8]) -> Result<Self> {
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| failed("no tokenizer.json", e))?;
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|e| failed("truncation cannot be switched off", e))?;
@@ -59,19 +77,22 @@ impl General {
             return Ok(());
         }
         let steps = [vec![Lowercase.into()], steps].concat();
-        let set = self.tokenizer.with_normalizer(Some(Sequence::new(steps)));
-        set.map(|_| ()).map_err(|e| failed("the tokenizer cannot lower-case first", e))
+        guarded("the tokenizer cannot lower-case first", || {
+            let set = self.tokenizer.with_normalizer(Some(Sequence::new(steps)));
+            set.map(|_| ()).map_err(|e| failed("the tokenizer cannot lower-case first", e))
+        })
     }
 
     pub(crate) fn content(&self, text: &str, dropped: Option<u32>, ids: &mut Vec<u32>) -> Result<()> {
-        let encoding =
-            self.tokenizer.encode_fast(text, false).map_err(|e| failed("the text cannot be tokenised", e))?;
+        let what = "the text cannot be tokenised";
+        let encoding = guarded(what, || self.tokenizer.encode_fast(text, false).map_err(|e| failed(what, e)))?;
         ids.extend(encoding.get_ids().iter().filter(|&&id| Some(id) != dropped));
         Ok(())
     }
 
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, true).map_err(|e| failed("the ids cannot be decoded", e))
+        let what = "the ids cannot be decoded";
+        guarded(what, || self.tokenizer.decode(ids, true).map_err(|e| failed(what, e)))
     }
 
     pub(crate) fn prefix(&self) -> &[u32] {
