@@ -63,7 +63,7 @@ fn peak(pool: &Pool) -> Option<f64> {
     let seconds = fastest(|| {
         pool.run(pool.threads(), &|i| {
             black_box(one(i));
-        })
+        });
     });
     (flop > 0.0).then(|| flop * pool.threads() as f64 / seconds)
 }

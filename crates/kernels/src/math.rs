@@ -17,15 +17,8 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::V, c: [f32; N]) -> S::V {
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
     // On [-1/2, 1/2], relative error 1.9e-9.
-    const C: [f32; 7] = [
-        1.0,
-        std::f32::consts::LN_2,
-        0.240_226_46,
-        0.055_503_286,
-        0.009_618_489,
-        0.001_339_993_1,
-        0.000_153_458_08,
-    ];
+    const C: [f32; 7] =
+        [1.0, std::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_08];
     let x = s.max(s.splat(-160.0), s.min(s.splat(160.0), x));
     let n = s.round(x);
     s.scale(polynomial(s, s.sub(x, n), C), n)
@@ -35,8 +28,7 @@ pub(crate) fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     // On ±ln(2)/2, relative error 1.9e-9.
-    const C: [f32; 7] =
-        [1.0, 1.0, 0.499_999_9, 0.166_664_2, 0.041_668_225, 0.008_374_816, 0.001_383_684_2];
+    const C: [f32; 7] = [1.0, 1.0, 0.499_999_9, 0.166_664_2, 0.041_668_225, 0.008_374_816, 0.001_383_684_2];
     // ln 2 in two parts: the first has 9 bits, so that its product with a whole number of 8 bits is exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;

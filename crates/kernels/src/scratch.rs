@@ -34,16 +34,12 @@ impl Buffer {
 
     pub(crate) fn as_slice(&self) -> &[f32] {
         // SAFETY: a `Line` is 16 values without padding, so that the lines are one run of values.
-        unsafe {
-            std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE)
-        }
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE) }
     }
 
     pub(crate) fn as_mut_slice(&mut self) -> &mut [f32] {
         // SAFETY: as in `as_slice`, and the borrow is exclusive.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * LINE) }
     }
 }
 

@@ -11,8 +11,9 @@ pub(crate) const DEPTH: usize = 384;
 pub(crate) const STRIDE: usize = DEPTH + 16;
 /// Rows of the largest tile of any level.
 pub(crate) const MAX_TILE: usize = 14;
-/// Lines of a panel are asked for this many values ahead: about a page, which covers the latency of the third cache.
-const AHEAD: usize = 1024;
+/// Lines of a panel are asked for this many values ahead, into the next panel at the end of one: one query of 11 tokens streams all
+/// weights from the third cache, and takes 1.7 times as long without.
+const AHEAD: usize = 3072;
 
 /// Values that `rows` rows of `k` take as blocks.
 pub(crate) const fn blocks_len(rows: usize, k: usize) -> usize {

@@ -71,7 +71,8 @@ pub fn silu(x: f64) -> f64 {
 
 /// `a bᵀ` for `a` `[m, k]` and `b` `[n, k]`: `[m, n]`.
 pub fn product(a: &[f32], b: &[f32], k: usize) -> Vec<f64> {
-    let (m, n) = if k == 0 { (0, 0) } else { (a.len() / k, b.len() / k) };
+    assert!(k > 0, "rows have a width");
+    let (m, n) = (a.len() / k, b.len() / k);
     let mut out = Vec::with_capacity(m * n);
     for i in 0..m {
         for j in 0..n {
@@ -172,9 +173,13 @@ mod tests {
     #[test]
     fn erfc_has_the_values_of_the_tables() {
         // Abramowitz and Stegun, table 7.1, and erfc(5) from its asymptotic series.
-        for (x, wanted) in
-            [(0.0, 1.0), (0.5, 0.479_500_122_2), (1.0, 0.157_299_207_1), (2.0, 0.004_677_734_98), (5.0, 1.537_459_794_4e-12)]
-        {
+        for (x, wanted) in [
+            (0.0, 1.0),
+            (0.5, 0.479_500_122_2),
+            (1.0, 0.157_299_207_1),
+            (2.0, 0.004_677_734_98),
+            (5.0, 1.537_459_794_4e-12),
+        ] {
             assert!((erfc(x) / wanted - 1.0).abs() < 1e-9, "erfc({x}) = {}", erfc(x));
             assert!((erfc(-x) - (2.0 - wanted)).abs() < 1e-9);
         }

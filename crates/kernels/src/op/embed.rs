@@ -128,13 +128,8 @@ mod tests {
                 let ids = [3, 19, 0, 7, 7, 1];
                 let offsets = [0, 2, 2, 6];
                 let positions = [0, 1, 0, 1, 2, 3];
-                let t = EmbedTables {
-                    word: &words,
-                    position: Some((&places, 2)),
-                    kind: Some(&kind),
-                    width,
-                    scale: 2.0,
-                };
+                let t =
+                    EmbedTables { word: &words, position: Some((&places, 2)), kind: Some(&kind), width, scale: 2.0 };
                 let sums: Vec<f64> = ids
                     .iter()
                     .zip(positions)

@@ -16,9 +16,7 @@ pub mod similarity;
 /// Where they do not start at 0, decrease, or do not end at `rows`.
 fn sequences(offsets: &[u32], rows: usize) -> usize {
     assert!(
-        offsets.first() == Some(&0)
-            && offsets.is_sorted()
-            && offsets.last().is_some_and(|&end| end as usize == rows),
+        offsets.first() == Some(&0) && offsets.is_sorted() && offsets.last().is_some_and(|&end| end as usize == rows),
         "offsets start at 0, never decrease and end at {rows}, the number of rows"
     );
     offsets.len() - 1

@@ -27,15 +27,7 @@ const LEAST_LENGTH: f32 = 1e-12;
 ///
 /// # Panics
 /// Where a buffer has another size or `width` is 0.
-pub fn pool_rows(
-    pool: &Pool,
-    x: &[f32],
-    offsets: &[u32],
-    width: usize,
-    how: Pooling,
-    l2: bool,
-    out: &mut [f32],
-) {
+pub fn pool_rows(pool: &Pool, x: &[f32], offsets: &[u32], width: usize, how: Pooling, l2: bool, out: &mut [f32]) {
     pool_rows_with(Isa::active(), pool, x, offsets, width, how, l2, out);
 }
 

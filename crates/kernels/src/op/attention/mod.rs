@@ -183,7 +183,9 @@ impl Kernel for Head<'_> {
                 }
                 if more && head % group == 0 {
                     for row in start..end {
-                        for column in [head + group, shape.heads + kv_head + 1, shape.heads + shape.kv_heads + kv_head + 1] {
+                        for column in
+                            [head + group, shape.heads + kv_head + 1, shape.heads + shape.kv_heads + kv_head + 1]
+                        {
                             let ahead = &qkv[(first_row + row) * width + column * dim..][..dim];
                             for line in ahead.chunks(LINE) {
                                 s.prefetch(line.as_ptr());
@@ -225,18 +227,12 @@ impl Kernel for Head<'_> {
                 }
             }
         }
-}
+    }
 }
 
 /// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`, keys behind the last one 0. `spare` takes `[LANES][dim]`.
 #[inline(always)]
-fn pack_keys<S: Simd>(
-    s: S,
-    from: &[f32],
-    (width, n, dim): (usize, usize, usize),
-    spare: &mut [f32],
-    to: &mut [f32],
-) {
+fn pack_keys<S: Simd>(s: S, from: &[f32], (width, n, dim): (usize, usize, usize), spare: &mut [f32], to: &mut [f32]) {
     let panel = 2 * S::LANES;
     for first in (0..n.next_multiple_of(panel)).step_by(S::LANES) {
         let to = &mut to[first / panel * dim * panel + first % panel..];

@@ -9,11 +9,11 @@ mod pack;
 pub use pack::PackedMatrix;
 
 use super::activation::{self, Activation};
+use crate::Pool;
 use crate::parts::Parts;
 use crate::scratch::{self, Scratch};
 use crate::simd::{Kernel, Simd};
 use crate::tile::{self, MAX_TILE, Tiles, blocks_len};
-use crate::Pool;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is added after the activation.

@@ -106,8 +106,7 @@ impl Kernel for Pack<'_> {
     fn run<S: Simd>(self, _: S) -> PackedMatrix {
         let Self { isa, n, k, weights, up } = self;
         let width = 2 * S::LANES;
-        let mut packed =
-            PackedMatrix { isa, n, k, gated: up.is_some(), tile: S::TILE, width, data: Buffer::default() };
+        let mut packed = PackedMatrix { isa, n, k, gated: up.is_some(), tile: S::TILE, width, data: Buffer::default() };
         let panels = packed.panels();
         packed.data = Buffer::zeroed(panels * k * width);
         let data = packed.data.as_mut_slice();

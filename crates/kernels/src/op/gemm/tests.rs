@@ -50,11 +50,7 @@ fn bias_activation_and_residual_follow_in_this_order() {
             .enumerate()
             .map(|(i, sum)| oracle::gelu_erf(sum + f64::from(bias[i % n])) + f64::from(residual[i]))
             .collect();
-        let e = Epilogue {
-            bias: Some(&bias),
-            activation: Activation::GeluErf,
-            residual: Residual::Add(&residual),
-        };
+        let e = Epilogue { bias: Some(&bias), activation: Activation::GeluErf, residual: Residual::Add(&residual) };
         let added = run(isa, &Pool::shared(Some(1)), &a, rows, n, &weights, &e);
         let error = oracle::largest_difference(&added, &wanted);
         assert!(error <= 2.0 * bound(k), "{}: {error:e}", isa.name());
@@ -79,9 +75,7 @@ fn a_gate_multiplies_its_column() {
             gemm(&Pool::shared(Some(1)), &a, rows, &w, &e, &mut out);
             let (gate, up) = (oracle::product(&a, &gate, k), oracle::product(&a, &up, k));
             let wanted: Vec<f64> = (0..rows * n)
-                .map(|i| {
-                    oracle::silu(gate[i] + f64::from(bias[i % n])) * (up[i] + f64::from(bias[n + i % n]))
-                })
+                .map(|i| oracle::silu(gate[i] + f64::from(bias[i % n])) * (up[i] + f64::from(bias[n + i % n])))
                 .collect();
             let error = oracle::largest_difference(&out, &wanted);
             // Both factors are below 8.
