@@ -1,1 +1,3 @@
 //! Measurements of embedding models for Embral.
+
+pub mod texts;

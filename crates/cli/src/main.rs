@@ -1,2 +1,7 @@
-//! The embral command.
-fn main() {}
+//! The `embral` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(embral_cli::run(std::env::args_os()))
+}

@@ -1,0 +1,37 @@
+//! The commands, one file each.
+
+mod bench;
+mod completions;
+mod doctor;
+mod embed;
+mod models;
+mod search;
+mod similarity;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// The commands, as typed.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    Embed(Box<embed::Flags>),
+    Similarity(Box<similarity::Flags>),
+    Search(Box<search::Flags>),
+    Models(models::Flags),
+    Bench(bench::Flags),
+    Doctor(doctor::Flags),
+    Completions(completions::Flags),
+}
+
+/// Runs a command.
+pub(crate) fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Embed(flags) => embed::run(&flags),
+        Command::Similarity(flags) => similarity::run(&flags),
+        Command::Search(flags) => search::run(&flags),
+        Command::Models(flags) => models::run(&flags),
+        Command::Bench(flags) => bench::run(&flags),
+        Command::Doctor(flags) => doctor::run(&flags),
+        Command::Completions(flags) => completions::run(&flags),
+    }
+}

@@ -1,0 +1,151 @@
+//! `embral search`: the texts of a file that are nearest to a query in meaning.
+
+use crate::{
+    flags::{self, ModelFlags},
+    input::{self, Bad, Id, Input, Record},
+    output::one_line,
+};
+use anyhow::Result;
+use clap::Args;
+use embral::{Embeddings, Prompt};
+use std::{
+    io::{IsTerminal, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+};
+
+/// Find the texts of a file that are nearest to a query in meaning
+#[derive(Args, Debug)]
+#[command(after_help = "Prints the score (the cosine), the line or row, and the text, best first.
+
+Examples:
+  embral search notes.txt \"how do I reset my password\"
+  embral search faq.jsonl --field question \"refunds\" -k 3 --json")]
+pub(crate) struct Flags {
+    /// The texts: text lines, JSONL, CSV, TSV or Parquet by the file's name; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// What to look for
+    #[arg(value_name = "QUERY")]
+    query: String,
+    /// Print the K best texts
+    #[arg(short, value_name = "K", default_value = "10")]
+    k: NonZeroUsize,
+    /// Print one JSON object a line: {"score": ..., "line": ..., "text": ...}
+    #[arg(long)]
+    json: bool,
+    /// The format of FILE [default: by its name]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    input_format: Option<input::Format>,
+    /// The field or column of the text [default: text]
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+    /// The field or column of an id to print
+    #[arg(long, value_name = "NAME")]
+    id_field: Option<String>,
+    /// Put before the query: a prompt of the model by name, else this text [default: the model's prompt "query", if any]
+    #[arg(long, value_name = "NAME|TEXT")]
+    query_prompt: Option<String>,
+    #[command(flatten)]
+    model: ModelFlags,
+}
+
+/// Texts embedded at a time.
+const CHUNK: usize = 512;
+/// Bytes of text embedded at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+/// The name under which models keep the prompt of a query.
+const QUERY: &str = "query";
+
+struct Hit {
+    score: f32,
+    record: Record,
+}
+
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    let mut input = Input::open(&input::Options {
+        path: (flags.file.as_os_str() != "-").then(|| flags.file.clone()),
+        format: flags.input_format,
+        field: flags.field.clone(),
+        id_field: flags.id_field.clone(),
+        bad: Bad::Fail(""),
+        skip_blank: true,
+    })?;
+    let choice = flags.model.resolve();
+    let embedder = choice.open()?;
+    let prompt = match flags.query_prompt.as_deref() {
+        None if choice.prompt.is_none() && embedder.info().prompts.contains_key(QUERY) => Prompt::Name(QUERY),
+        given => flags::prompt(given.or(choice.prompt.as_deref()), &embedder),
+    };
+    let mut query = embedder.embed_batch_as(&[&flags.query], prompt)?;
+    super::similarity::normalize(&mut query);
+    let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
+
+    let k = flags.k.get();
+    let mut best: Vec<Hit> = Vec::new();
+    loop {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        while records.len() < CHUNK && bytes < CHUNK_BYTES {
+            let Some(record) = input.next()? else { break };
+            bytes += record.text.len();
+            records.push(record);
+        }
+        if records.is_empty() {
+            break;
+        }
+        let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
+        let mut rows: Embeddings = embedder.embed_batch_as(&texts, prompt)?;
+        super::similarity::normalize(&mut rows);
+        let scores = embral::similarity(&query, &rows);
+        best.extend(records.into_iter().zip(scores).map(|(record, score)| Hit { score, record }));
+        // Stable, so that of equal scores the first in the file comes first.
+        best.sort_by(|a, b| b.score.total_cmp(&a.score));
+        best.truncate(k);
+    }
+    print(&best, flags)
+}
+
+/// A hit of `--json`.
+#[derive(serde::Serialize)]
+struct Line<'a> {
+    score: f32,
+    line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<serde_json::Value>,
+    text: &'a str,
+}
+
+fn print(best: &[Hit], flags: &Flags) -> Result<()> {
+    let stdout = std::io::stdout();
+    let width = stdout.is_terminal().then(|| usize::from(console::Term::stdout().size().1));
+    let mut out = String::new();
+    let digits = best.iter().map(|h| h.record.line.to_string().len()).max().unwrap_or(1);
+    for Hit { score, record } in best {
+        if flags.json {
+            out.push_str(&serde_json::to_string(&Line {
+                score: *score,
+                line: record.line,
+                id: match &record.id {
+                    Id::Row(_) => None,
+                    Id::Int(n) => Some(serde_json::json!(n)),
+                    Id::Text(s) => Some(serde_json::json!(s)),
+                    Id::Json(s) => Some(serde_json::from_str(s)?),
+                },
+                text: &record.text,
+            })?);
+        } else {
+            let id = match &record.id {
+                Id::Row(_) => String::new(),
+                Id::Int(n) => format!("{n}  "),
+                Id::Text(s) | Id::Json(s) => format!("{s}  "),
+            };
+            let start = format!("{score:6.4}  {:>digits$}  {id}", record.line);
+            let room = width.map_or(usize::MAX, |w| w.saturating_sub(start.chars().count()).max(20));
+            out.push_str(&start);
+            out.push_str(&one_line(&record.text, room));
+        }
+        out.push('\n');
+    }
+    Ok(stdout.lock().write_all(out.as_bytes())?)
+}

@@ -1,0 +1,106 @@
+//! Flags that several commands share: which model, and how it is run.
+
+use crate::download::Download;
+use anyhow::Result;
+use clap::Args;
+use embral::{
+    Config, Embedder, Pooling, Precision, Prompt, Truncation, default_model,
+    store::{ResolveOptions, Store},
+};
+use std::num::NonZeroUsize;
+
+/// Flags of a model, as typed.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelFlags {
+    /// The model: a folder, a name of `embral models list`, or an org/name of the Hugging Face hub [default: the model inside
+    /// embral]
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Branch, tag or commit of a hub model
+    #[arg(long, value_name = "REV")]
+    revision: Option<String>,
+    /// Never touch the network, as HF_HUB_OFFLINE=1 does
+    #[arg(long)]
+    offline: bool,
+    /// Threads that work [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// The numbers in which the model is computed
+    #[arg(long, value_name = "KIND", default_value = "f32")]
+    precision: Precision,
+    /// Keep the first N components only and normalise what is kept (Matryoshka)
+    #[arg(long, value_name = "N")]
+    dims: Option<NonZeroUsize>,
+    /// How token vectors become one: mean, cls, max or last [default: as the model says]
+    #[arg(long, value_name = "KIND")]
+    pooling: Option<Pooling>,
+    /// Leave the vectors at the length they have
+    #[arg(long)]
+    no_normalize: bool,
+    /// The longest text in tokens [default: the model's limit]
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<NonZeroUsize>,
+    /// What to do with a longer text: cut its end (right), cut its start (left), or fail (error)
+    #[arg(long, value_name = "SIDE", default_value = "right")]
+    truncate: Truncation,
+    /// Tokens computed together [default: what suits most CPUs]
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<NonZeroUsize>,
+    /// Put before every text: a prompt of the model by name, else this text [default: as the model says]
+    #[arg(long, value_name = "NAME|TEXT")]
+    prompt: Option<String>,
+}
+
+/// A model to be opened, resolved from its flags.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelChoice {
+    /// How to open it.
+    pub(crate) config: Config,
+    /// The prompt's name or text.
+    pub(crate) prompt: Option<String>,
+}
+
+impl ModelFlags {
+    /// What the flags ask for.
+    pub(crate) fn resolve(&self) -> ModelChoice {
+        let standard = Config::default();
+        let config = Config {
+            model: self.model.clone(),
+            revision: self.revision.clone(),
+            offline: self.offline,
+            threads: self.threads.map(NonZeroUsize::get),
+            precision: self.precision,
+            dims: self.dims.map(NonZeroUsize::get),
+            pooling: self.pooling,
+            normalize: self.no_normalize.then_some(false),
+            max_tokens: self.max_tokens.map(NonZeroUsize::get),
+            truncation: self.truncate,
+            batch_tokens: self.batch_tokens.map_or(standard.batch_tokens, NonZeroUsize::get),
+            ..standard
+        };
+        ModelChoice { config, prompt: self.prompt.clone() }
+    }
+}
+
+impl ModelChoice {
+    /// Opens the model, fetching it with a word about it where it is not on this machine.
+    pub(crate) fn open(&self) -> Result<Embedder> {
+        if let Some(name) = self.config.model.as_deref().filter(|name| *name != default_model::NAME) {
+            let mut download = Download::default();
+            let revision = self.config.revision.as_deref();
+            let options = ResolveOptions { offline: self.config.offline, revision, progress: Some(&mut download) };
+            Store::open_default()?.resolve(name, options)?;
+        }
+        Ok(Embedder::with_config(self.config.clone())?)
+    }
+}
+
+/// The prompt that a user means: one of the model by that name, else the text itself.
+pub(crate) fn prompt<'a>(given: Option<&'a str>, embedder: &Embedder) -> Prompt<'a> {
+    match given {
+        None => Prompt::Default,
+        Some(name) if embedder.info().prompts.contains_key(name) => Prompt::Name(name),
+        Some(text) => Prompt::Text(text),
+    }
+}
