@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from folders import reference, rounded, save_weights, write_json
 from texts import TEXTS
-from tiny_tokenizers import word_piece
+from tiny_tokenizers import WORDS, word_piece
 
 LIMIT = 512
 LONG = ["a dog ran to the red house " * 200, "xyzzyx " * 400 + "the cat"]
@@ -86,4 +86,4 @@ def make(root: Path):
     )
     write_json(folder / "config_sentence_transformers.json", {"similarity_fn_name": "cosine"})
     # Beyond 512 tokens, which sentence-transformers does not cut.
-    write_json(folder / "golden.json", reference(folder, [*TEXTS, "the cat sat on a mat " * 90]))
+    write_json(folder / "golden.json", reference(folder, [*TEXTS, " ".join(WORDS * 6)]))
