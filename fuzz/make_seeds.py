@@ -113,6 +113,19 @@ def config_seeds():
     write("config", "deep", "[" * 5000)
 
 
+def modules_seeds():
+    kinds = ["sentence_transformers.models.Transformer", "sentence_transformers.sentence_transformer.modules.pooling.Pooling", "x.Normalize"]
+    paths = ["", "1_Pooling", "2_Normalize"]
+    write("modules", "three", compact([{"idx": i, "name": str(i), "path": p, "type": t} for i, (p, t) in enumerate(zip(paths, kinds))]))
+    write("modules", "above", compact([{"type": kinds[0], "path": "../../etc"}]))
+    write("modules", "pooling-switches", compact({"word_embedding_dimension": 32, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}))
+    write("modules", "pooling-name", compact({"embedding_dimension": 32, "pooling_mode": "lasttoken", "include_prompt": False}))
+    write("modules", "dense", compact({"in_features": 32, "out_features": 16, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}))
+    write("modules", "dense-absurd", compact({"in_features": 2**63, "out_features": -1}))
+    write("modules", "prompts", compact({"prompts": {"query": "query: ", "document": ""}, "default_prompt_name": "query", "similarity_fn_name": "cosine"}))
+    write("modules", "prompt-is-missing", compact({"prompts": {}, "default_prompt_name": "query"}))
+
+
 def tokenizer_seeds():
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "##s", "sat", "e", ",", "query", ":"]
     vocab = {piece: number for number, piece in enumerate(pieces)}
@@ -224,6 +237,7 @@ if __name__ == "__main__":
     shard_index_seeds()
     npy_seeds()
     config_seeds()
+    modules_seeds()
     tokenizer_seeds()
     text_seeds()
     archive_seeds()
