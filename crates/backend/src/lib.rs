@@ -8,9 +8,9 @@ mod spec;
 #[cfg(feature = "suite")]
 pub mod suite;
 
-pub use spec::{Attention, Dense, Rope};
+pub use spec::{Attention, Dense, Pool, Rope};
 
-use embral_types::{Activation, Batch, NormKind, Pooling, Result, Tensor};
+use embral_types::{Activation, Batch, NormKind, Result, Tensor};
 
 /// The ops that a forward pass is made of.
 ///
@@ -81,8 +81,8 @@ pub trait Backend: Send + Sync {
         attention: &Attention,
         y: &mut Self::Buffer,
     ) -> Result<()>;
-    /// One row a sequence, divided by its Euclidean length where `l2` says so. An empty sequence gives zeros.
-    fn pool(&self, plan: &Self::Plan, x: &Self::Buffer, how: Pooling, l2: bool, y: &mut Self::Buffer) -> Result<()>;
+    /// One row a sequence. A sequence without rows gives zeros.
+    fn pool(&self, plan: &Self::Plan, x: &Self::Buffer, pool: Pool, y: &mut Self::Buffer) -> Result<()>;
     /// The mean of a static model's rows, one row a sequence. An empty sequence gives zeros.
     fn bag(&self, plan: &Self::Plan, bag: &Self::Bag, l2: bool, y: &mut Self::Buffer) -> Result<()>;
     /// The first `y.width` components of each row, divided by their Euclidean length where `l2` says so.

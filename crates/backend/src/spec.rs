@@ -1,6 +1,6 @@
 //! What the ops are told about a layer.
 
-use embral_types::{Mask, Tensor};
+use embral_types::{Mask, Pooling, Tensor};
 
 /// One dense layer as it lies in a file: `weight` is `[outputs, inputs]`, `bias` `[outputs]`.
 #[derive(Clone, Debug)]
@@ -47,4 +47,15 @@ pub struct Rope {
     pub rotary_dims: usize,
     /// Pairs are neighbours `(2i, 2i + 1)` rather than halves `(i, i + rotary_dims / 2)`.
     pub interleaved: bool,
+}
+
+/// How the rows of a sequence become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// What is taken.
+    pub how: Pooling,
+    /// Rows left out at the start of each sequence, such as those of a prompt.
+    pub skip: usize,
+    /// Divides the row by its Euclidean length.
+    pub l2: bool,
 }

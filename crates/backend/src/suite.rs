@@ -2,7 +2,7 @@
 //!
 //! A backend's own test calls [`run`] with the largest error its storage format allows.
 
-use crate::{Attention, Backend, Dense, Embedding, Rope};
+use crate::{Attention, Backend, Dense, Embedding, Pool, Rope};
 use embral_testkit::oracle;
 use embral_types::{Activation, Batch, Dtype, Mask, NormKind, Pooling, Tensor};
 
@@ -228,18 +228,20 @@ impl<B: Backend> Suite<'_, B> {
         let batch = batch(9);
         let width = 20;
         let x = oracle::numbers(1, batch.tokens() * width);
-        for how in Pooling::ALL {
+        for (how, skip) in Pooling::ALL.into_iter().flat_map(|how| [(how, 0), (how, 2)]) {
             let mut wanted = Vec::new();
             for ends in batch.offsets().windows(2) {
-                let rows = &x[ends[0] as usize * width..ends[1] as usize * width];
+                let (start, end) = (ends[0] as usize, ends[1] as usize);
+                let rows = &x[(start + skip).min(end) * width..end * width];
                 wanted.extend((0..width).map(|c| pooled(rows.iter().skip(c).step_by(width), how)));
             }
             for l2 in [false, true] {
                 let mut y = self.backend.buffer(batch.len(), width).unwrap();
                 let plan = self.backend.plan(&batch).unwrap();
-                self.backend.pool(&plan, &self.upload(&x, width), how, l2, &mut y).unwrap();
+                let pool = Pool { how, skip, l2 };
+                self.backend.pool(&plan, &self.upload(&x, width), pool, &mut y).unwrap();
                 let wanted = if l2 { oracle::unit(&wanted, width) } else { wanted.clone() };
-                self.check(&format!("pool {how}, l2 {l2}"), &self.read(&y, wanted.len()), &wanted);
+                self.check(&format!("{pool:?}"), &self.read(&y, wanted.len()), &wanted);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Each op of the backend as a call of a kernel.
 
 use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table};
-use embral_backend::{Attention, Backend, Dense, Embedding, Rope};
+use embral_backend::{Attention, Backend, Dense, Embedding, Pool, Rope};
 use embral_kernels::op;
 use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Result, Tensor};
 
@@ -94,14 +94,31 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn pool(&self, plan: &Plan, x: &Buffer, how: Pooling, l2: bool, y: &mut Buffer) -> Result<()> {
-        let how = match how {
+    fn pool(&self, plan: &Plan, x: &Buffer, pool: Pool, y: &mut Buffer) -> Result<()> {
+        let how = match pool.how {
             Pooling::Mean => op::pooling::Pooling::Mean,
             Pooling::Cls => op::pooling::Pooling::Cls,
             Pooling::Max => op::pooling::Pooling::Max,
             Pooling::Last => op::pooling::Pooling::Last,
         };
-        op::pooling::pool_rows(&self.pool, &x.data, &plan.offsets, x.width, how, l2, &mut y.data);
+        let width = x.width;
+        let rows = |offsets: &[u32], out: &mut [f32]| {
+            op::pooling::pool_rows(&self.pool, &x.data, offsets, width, how, pool.l2, out);
+        };
+        if pool.skip == 0 {
+            rows(&plan.offsets, &mut y.data);
+            return Ok(());
+        }
+        // Each sequence as two, what is left out and what is pooled; every second row is kept.
+        let mut offsets = vec![0];
+        for ends in plan.offsets.windows(2) {
+            offsets.extend([(ends[0] as usize + pool.skip).min(ends[1] as usize) as u32, ends[1]]);
+        }
+        let mut both = self.arena.take(offsets.len() - 1, width);
+        rows(&offsets, &mut both.data);
+        for (kept, two) in y.data.chunks_exact_mut(width).zip(both.data.chunks_exact(2 * width)) {
+            kept.copy_from_slice(&two[width..]);
+        }
         Ok(())
     }
 

@@ -147,7 +147,7 @@ impl Embedder {
         let _busy = self.pool.busy();
         let mut batch = Batch::default();
         batch.push(&self.opened.tokenizer.encode("warm up", "")?.ids);
-        self.opened.encoder.encode(&batch, &mut vec![0.0; self.dimensions()])?;
+        self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.dimensions()])?;
         Ok(())
     }
 
@@ -166,12 +166,6 @@ impl Embedder {
                     .hint("give the prompt as text")
             })?,
         };
-        if !text.is_empty() && !self.opened.include_prompt {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("{} leaves its prompt out of the pooling, which this version does not do", info.name),
-            ));
-        }
         Ok(text)
     }
 
@@ -215,6 +209,8 @@ impl Embedder {
         let encoded = self.encode_all(texts, first, prompt)?;
         profile.tokenize_ms += milliseconds(start.elapsed());
         profile.truncated += encoded.iter().filter(|e| e.truncated).count();
+        // One prompt before every text of a call: its tokens are as many in each.
+        let skip = if self.opened.include_prompt { 0 } else { encoded.first().map_or(0, |e| e.prompt_tokens) };
         let mut batch = Batch::default();
         let mut done = 0;
         while done < encoded.len() {
@@ -229,7 +225,7 @@ impl Embedder {
             profile.tokens += batch.tokens();
             profile.pack_ms += milliseconds(start.elapsed());
             let rows = &mut out[done * dim..(done + batch.len()) * dim];
-            let stages = self.opened.encoder.encode(&batch, rows)?;
+            let stages = self.opened.encoder.encode(&batch, skip, rows)?;
             profile.inference_ms += milliseconds(stages.inference);
             profile.pool_ms += milliseconds(stages.pool);
             profile.normalize_ms += milliseconds(stages.finish);

@@ -1,14 +1,15 @@
 //! A whole model behind one object-safe face: packed batch in, one row a sequence out.
 
-use embral_backend::Backend;
+use embral_backend::{Backend, Pool};
 use embral_forward::{Head, StaticTable, Transformer};
 use embral_types::{Batch, Pooling, Result};
 use std::time::{Duration, Instant};
 
 /// What `engine` asks of a model, whatever computes it.
 pub(crate) trait Encoder: Send + Sync {
-    /// One vector a sequence into `out`, `[batch.len(), dimensions]`.
-    fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages>;
+    /// One vector a sequence into `out`, `[batch.len(), dimensions]`. The first `skip` tokens of each sequence are read, and left
+    /// out of a pooling over all rows.
+    fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages>;
 }
 
 /// The time of one batch by stage.
@@ -36,7 +37,7 @@ pub(crate) enum Body<B: Backend> {
 }
 
 impl<B: Backend> Native<B> {
-    fn pooled(&self, batch: &Batch, l2: bool, stages: &mut Stages) -> Result<(B::Buffer, usize)> {
+    fn pooled(&self, batch: &Batch, skip: usize, l2: bool, stages: &mut Stages) -> Result<(B::Buffer, usize)> {
         let plan = self.backend.plan(batch)?;
         let start = Instant::now();
         match &self.body {
@@ -44,7 +45,10 @@ impl<B: Backend> Native<B> {
                 let rows = model.rows(&self.backend, &plan, batch)?;
                 stages.inference = start.elapsed();
                 let start = Instant::now();
-                let pooled = model.pool(&self.backend, &plan, &rows, batch, *pooling, l2)?;
+                // The first and the last row stay what they are, as sentence-transformers has it.
+                let skip = if matches!(pooling, Pooling::Mean | Pooling::Max) { skip } else { 0 };
+                let pool = Pool { how: *pooling, skip, l2 };
+                let pooled = model.pool(&self.backend, &plan, &rows, batch, pool)?;
                 stages.pool = start.elapsed();
                 Ok((pooled, model.hidden()))
             }
@@ -58,14 +62,14 @@ impl<B: Backend> Native<B> {
 }
 
 impl<B: Backend> Encoder for Native<B> {
-    fn encode(&self, batch: &Batch, out: &mut [f32]) -> Result<Stages> {
+    fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
         let mut stages = Stages::default();
         let pooled_is_last = |width: usize| self.heads.is_empty() && width == self.dims;
         let width = match &self.body {
             Body::Transformer { model, .. } => model.hidden(),
             Body::Static(table) => table.width(),
         };
-        let (mut rows, mut width) = self.pooled(batch, self.l2 && pooled_is_last(width), &mut stages)?;
+        let (mut rows, mut width) = self.pooled(batch, skip, self.l2 && pooled_is_last(width), &mut stages)?;
         let start = Instant::now();
         if !pooled_is_last(width) {
             for head in &self.heads {

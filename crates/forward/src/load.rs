@@ -30,13 +30,7 @@ impl<'a> Loader<'a> {
         Ok(Dense { weight: self.weight(role, layer)?, bias })
     }
 
-    pub(crate) fn norm<B: Backend>(
-        &self,
-        backend: &B,
-        spec: &NormSpec,
-        role: Role,
-        layer: usize,
-    ) -> Result<B::Norm> {
+    pub(crate) fn norm<B: Backend>(&self, backend: &B, spec: &NormSpec, role: Role, layer: usize) -> Result<B::Norm> {
         let beta = spec.bias.then(|| self.bias(role, layer)).transpose()?;
         backend.load_norm(spec.kind, &self.weight(role, layer)?, beta.as_ref(), spec.eps)
     }

@@ -1,10 +1,10 @@
 //! Encoders made of blocks of attention and a perceptron.
 
 use crate::load::Loader;
-use embral_backend::{Attention, Backend, Embedding, Rope};
+use embral_backend::{Attention, Backend, Embedding, Pool, Rope};
 use embral_formats::Weights;
 use embral_models::{Blueprint, NormPlace, Positions, Role, WeightNames};
-use embral_types::{Batch, Pooling, Result};
+use embral_types::{Batch, Result};
 
 /// The weights of a model on a backend, and how they are put together.
 pub struct Transformer<B: Backend> {
@@ -51,11 +51,7 @@ impl<B: Backend> Transformer<B> {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             attention,
-            rope: a.rope.map(|r| Rope {
-                theta: r.theta,
-                rotary_dims: r.rotary_dims,
-                interleaved: r.interleaved,
-            }),
+            rope: a.rope.map(|r| Rope { theta: r.theta, rotary_dims: r.rotary_dims, interleaved: r.interleaved }),
             word: table(Role::Word)?,
             position,
             kind: (blueprint.embedding.token_types > 0).then(|| table(Role::TokenType)).transpose()?,
@@ -103,17 +99,9 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// One row a sequence, `[batch.len(), hidden]`.
-    pub fn pool(
-        &self,
-        backend: &B,
-        plan: &B::Plan,
-        rows: &B::Buffer,
-        batch: &Batch,
-        how: Pooling,
-        l2: bool,
-    ) -> Result<B::Buffer> {
+    pub fn pool(&self, backend: &B, plan: &B::Plan, rows: &B::Buffer, batch: &Batch, pool: Pool) -> Result<B::Buffer> {
         let mut y = backend.buffer(batch.len(), self.blueprint.hidden)?;
-        backend.pool(plan, rows, how, l2, &mut y)?;
+        backend.pool(plan, rows, pool, &mut y)?;
         Ok(y)
     }
 
