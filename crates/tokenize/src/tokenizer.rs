@@ -67,8 +67,7 @@ impl Tokenizer {
 
     /// The same tokenizer with other options.
     ///
-    /// Fails where `max_tokens` leaves no room for the special tokens, and where `drop_unknown` is asked of a model without an
-    /// unknown token that could be told apart.
+    /// Fails where `max_tokens` leaves no room for the special tokens.
     pub fn with(mut self, options: Options) -> Result<Self> {
         if options.lower_case {
             match &mut self.pipeline {
@@ -222,7 +221,7 @@ impl Tokenizer {
     }
 
     fn cap<'a>(&self, text: &'a str) -> (&'a str, bool) {
-        // A character takes at most four bytes, so a short text needs no counting.
+        // There are at most as many characters as bytes, so a short text needs no counting.
         match self.options.char_cap {
             Some(cap) if text.len() > cap => match text.char_indices().nth(cap) {
                 Some((end, _)) => (&text[..end], true),
