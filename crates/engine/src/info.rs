@@ -14,7 +14,7 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Components of a vector, after a Matryoshka cut.
     pub dimensions: usize,
-    /// The longest text in tokens, special tokens included.
+    /// The longest text in tokens, special tokens included; `usize::MAX` where there is no limit.
     pub max_tokens: usize,
     /// Numbers in the weight files.
     pub parameters: usize,

@@ -27,7 +27,6 @@ pub mod quantize;
 mod similarity;
 pub mod store;
 
-
 pub use config::{Config, Truncation};
 pub use device::{CpuInfo, cpu};
 pub use embedder::Embedder;

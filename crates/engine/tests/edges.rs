@@ -11,9 +11,8 @@ fn tiny(name: &str) -> Config {
 fn every_text_has_a_defined_result() {
     let huge = "word ".repeat(20_000);
     let unbroken = "x".repeat(50_000);
-    let texts: [&str; 11] = [
-        "", " ", "\t\n\r", "\0", "a\0b", "\u{feff}", "\u{fffd}\u{fffd}", "\u{200d}\u{200d}", "🏳️‍🌈", &huge, &unbroken,
-    ];
+    let texts: [&str; 11] =
+        ["", " ", "\t\n\r", "\0", "a\0b", "\u{feff}", "\u{fffd}\u{fffd}", "\u{200d}\u{200d}", "🏳️‍🌈", &huge, &unbroken];
     for name in ["tiny_bert", "tiny_qwen3", "static_f32"] {
         let embedder = Embedder::with_config(tiny(name)).unwrap();
         let rows = embedder.embed_batch(&texts).unwrap();
@@ -22,7 +21,7 @@ fn every_text_has_a_defined_result() {
         for text in texts {
             assert!(embedder.tokenize(text).unwrap().len() <= embedder.max_tokens());
         }
-        assert!(embedder.embed_batch::<&str>(&[]).unwrap().is_empty());
+        assert!(embedder.embed_batch(&[] as &[&str]).unwrap().is_empty());
     }
 }
 

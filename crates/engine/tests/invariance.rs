@@ -73,7 +73,11 @@ fn threads_and_batch_size_do_not_matter() {
         for threads in [2, 3, 5] {
             for batch_tokens in [1, 33, 4096] {
                 let rows = rows_of(&Config { threads: Some(threads), batch_tokens, ..config.clone() });
-                assert_eq!(bits(rows.as_slice()), bits(reference.as_slice()), "{threads} threads, {batch_tokens} tokens");
+                assert_eq!(
+                    bits(rows.as_slice()),
+                    bits(reference.as_slice()),
+                    "{threads} threads, {batch_tokens} tokens"
+                );
             }
         }
     }

@@ -24,8 +24,7 @@ fn model() -> Option<PathBuf> {
 fn vectors_equal_those_of_sentence_transformers() {
     let Some(folder) = model() else { return };
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real/all-MiniLM-L6-v2");
-    let texts: Vec<String> =
-        serde_json::from_str(&std::fs::read_to_string(here.join("texts.json")).unwrap()).unwrap();
+    let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(here.join("texts.json")).unwrap()).unwrap();
     let expected = embral_formats::npy::read(&here.join("embeddings.npy")).unwrap();
     assert_eq!((expected.len(), expected.dim()), (texts.len(), 384));
 

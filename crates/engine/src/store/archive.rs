@@ -99,6 +99,22 @@ pub(crate) fn visit(mut reader: impl Read + Seek, form: Form, limits: &Limits, v
     }
 }
 
+/// The files that the bytes of a wheel, zip, tar or tar.gz hold, as paths and lengths. Everything is read, nothing written; what
+/// [`crate::store::Store::import`] refuses is refused.
+pub fn archive_entries(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, u64)>> {
+    let mut reader = io::Cursor::new(bytes);
+    let form =
+        form(&mut reader).ok().flatten().ok_or_else(|| malformed("expected a wheel, a zip, a tar or a tar.gz"))?;
+    let mut entries = vec![];
+    visit(reader, form, limits, &mut |path, content| {
+        let length = io::copy(content, &mut io::sink())
+            .map_err(|e| malformed(format!("cannot read {path:?}: {e}")).because(e))?;
+        entries.push((path.to_owned(), length));
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
 /// Lets so many bytes through and fails beyond.
 struct Bounded<R> {
     inner: R,

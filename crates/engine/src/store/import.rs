@@ -1,7 +1,7 @@
 //! Models out of archives and folders.
 
 use super::{
-    archive::{self, Form},
+    archive::{self, Form, Limits},
     files, name, snapshot,
 };
 use embral_types::{Error, ErrorKind, Result};
@@ -11,8 +11,6 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
-
-pub use super::archive::Limits;
 
 /// What [`crate::store::Store::import`] has stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,9 +22,11 @@ mod snapshot;
 #[cfg(all(test, feature = "hub"))]
 mod tests;
 
+#[cfg(feature = "import")]
+pub use archive::{Limits, archive_entries};
 pub use environment::Environment;
 #[cfg(feature = "import")]
-pub use import::{Imported, Limits};
+pub use import::Imported;
 
 use embral_models::catalogue;
 use embral_types::{Error, ErrorKind, Result};

@@ -205,6 +205,20 @@ fn the_ratio_counts_beyond_what_is_small() {
 }
 
 #[test]
+fn entries_are_listed_with_their_lengths() {
+    let entries = model_in("m/", &[]);
+    for bytes in [zip(&entries), tar(&entries), gz(&tar(&entries))] {
+        let listed = archive::archive_entries(&bytes, &Limits::default()).unwrap();
+        assert_eq!(listed.len(), entries.len());
+        assert_eq!(listed[2], ("m/model.safetensors".to_owned(), 7));
+        for cut in 0..bytes.len() {
+            let _ = archive::archive_entries(&bytes[..cut], &Limits::default());
+        }
+    }
+    assert_eq!(archive::archive_entries(b"junk", &Limits::default()).unwrap_err().kind(), ErrorKind::Malformed);
+}
+
+#[test]
 fn a_long_name_is_taken_and_an_endless_one_refused() {
     let long = format!("{}/", "d".repeat(150));
     let entries = model_in(&long, &[]);
