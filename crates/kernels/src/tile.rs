@@ -61,6 +61,42 @@ pub(crate) unsafe fn pack_row(x: &[f32], rows: usize, row: usize, to: *mut f32) 
     }
 }
 
+/// One vector of columns of a panel: `to[i * to_stride + r] = from[r * from_stride + i]` for `i < k`, `r < count`, and 0 for the other
+/// rows up to `LANES`.
+///
+/// # Panics
+/// Where a slice ends before its last row.
+#[inline(always)]
+pub(crate) fn pack_columns<S: Simd>(
+    s: S,
+    (from, from_stride, count): (&[f32], usize, usize),
+    k: usize,
+    (to, to_stride): (&mut [f32], usize),
+) {
+    for i in (0..k).step_by(S::LANES) {
+        let depth = S::LANES.min(k - i);
+        let (source, target) = (from.get(i..).unwrap_or_default(), &mut to[i * to_stride..]);
+        if count == S::LANES && depth == S::LANES {
+            assert!(source.len() >= (S::LANES - 1) * from_stride + S::LANES);
+            assert!(target.len() >= (S::LANES - 1) * to_stride + S::LANES);
+            // SAFETY: both slices hold LANES rows of their strides.
+            unsafe { s.transpose(source.as_ptr(), from_stride, target.as_mut_ptr(), to_stride) }
+            continue;
+        }
+        // A part of a square goes through whole ones of 16 x 16 at most.
+        let (mut square, mut turned) = ([0.0_f32; 256], [0.0_f32; 256]);
+        for (r, row) in square.chunks_exact_mut(S::LANES).enumerate().take(count) {
+            row[..depth].copy_from_slice(&source[r * from_stride..][..depth]);
+        }
+        // SAFETY: both arrays hold a square of LANES.
+        unsafe { s.transpose(square.as_ptr(), S::LANES, turned.as_mut_ptr(), S::LANES) }
+        for (c, row) in turned.chunks_exact(S::LANES).enumerate().take(depth) {
+            let v = s.read(row);
+            s.write(&mut target[c * to_stride..][..S::LANES], v);
+        }
+    }
+}
+
 /// `out[r * out_stride + c] = Σ_k a[r][k] b[k][c]` for `rows <= S::TILE` rows and the `2 LANES` columns of a panel.
 ///
 /// # Safety

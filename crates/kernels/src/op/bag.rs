@@ -74,15 +74,15 @@ impl Kernel for Sequences<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { ids, offsets, bag, l2, out } = self;
         for (i, out) in out.chunks_exact_mut(bag.width).enumerate() {
-            let ids = &ids[offsets[i] as usize..offsets[i + 1] as usize];
-            if ids.is_empty() {
+            let (first, end) = (offsets[i] as usize, offsets[i + 1] as usize);
+            if first == end {
                 out.fill(0.0);
                 continue;
             }
             match bag.table {
-                Table::F32(table) => mean(s, ids, bag, table, out),
-                Table::F16(table) => mean(s, ids, bag, table, out),
-                Table::I8(table) => mean(s, ids, bag, table, out),
+                Table::F32(table) => mean(s, (&ids[first..], end - first), bag, table, out),
+                Table::F16(table) => mean(s, (&ids[first..], end - first), bag, table, out),
+                Table::I8(table) => mean(s, (&ids[first..], end - first), bag, table, out),
             }
             if l2 {
                 to_unit(s, out);
@@ -114,25 +114,49 @@ macro_rules! stored {
 }
 stored! { f32, load, 0.0; u16, load_f16, 0; i8, load_i8, 0; }
 
-/// Vectors whose sums are kept in registers while the ids are walked.
-const RUN: usize = 8;
+/// Rows are asked for this many ids ahead: they are anywhere in a table that is larger than the second cache.
+const AHEAD: usize = 12;
+
+/// The mean of the first `n` of `ids`, with as many sums in registers as the level has room for.
+#[inline(always)]
+fn mean<S: Simd, T: Stored>(s: S, ids: (&[u32], usize), bag: &Bag<'_>, table: &[T], out: &mut [f32]) {
+    if S::LANES == 16 {
+        mean_in_runs::<S, T, 16>(s, ids, bag, table, out);
+    } else {
+        mean_in_runs::<S, T, 8>(s, ids, bag, table, out);
+    }
+}
 
 #[inline(always)]
-fn mean<S: Simd, T: Stored>(s: S, ids: &[u32], bag: &Bag<'_>, table: &[T], out: &mut [f32]) {
+fn mean_in_runs<S: Simd, T: Stored, const RUN: usize>(
+    s: S,
+    (ids, n): (&[u32], usize),
+    bag: &Bag<'_>,
+    table: &[T],
+    out: &mut [f32],
+) {
     let width = bag.width;
-    let count = s.splat(ids.len() as f32);
+    let count = s.splat(n as f32);
+    let row_of = |id: u32| match bag.mapping {
+        Some(mapping) => mapping[id as usize] as usize,
+        None => id as usize,
+    };
     for (run, out) in out.chunks_mut(RUN * S::LANES).enumerate() {
         let first = run * RUN * S::LANES;
         let mut sums = [s.zero(); RUN];
-        for &id in ids {
-            let id = id as usize;
-            let row = match bag.mapping {
-                Some(mapping) => mapping[id] as usize,
-                None => id,
-            };
+        for (i, &id) in ids[..n].iter().enumerate() {
+            if let Some(&ahead) = ids.get(i + AHEAD) {
+                let from = row_of(ahead).saturating_mul(width).saturating_add(first);
+                let ahead = table.get(from..).unwrap_or_default();
+                let lines = (out.len() * size_of::<T>()).div_ceil(64);
+                for line in 0..lines {
+                    s.prefetch(ahead.as_ptr().cast::<u8>().wrapping_add(64 * line));
+                }
+            }
+            let row = row_of(id);
             let row = &table[row * width..(row + 1) * width][first..first + out.len()];
             let weight = s.splat(match bag.weights {
-                Some(weights) => weights[id],
+                Some(weights) => weights[id as usize],
                 None => 1.0,
             });
             if row.len() == RUN * S::LANES {

@@ -147,6 +147,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
     }
     #[inline(always)]
+    fn keep(self, a: __m256, count: usize, rest: __m256) -> __m256 {
+        unsafe { _mm256_blendv_ps(rest, a, _mm256_castsi256_ps(first(count))) }
+    }
+    #[inline(always)]
     fn sum(self, a: __m256) -> f32 {
         unsafe {
             let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));

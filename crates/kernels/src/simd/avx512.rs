@@ -143,6 +143,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x) }
     }
     #[inline(always)]
+    fn keep(self, a: __m512, count: usize, rest: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(first(count), rest, a) }
+    }
+    #[inline(always)]
     fn sum(self, a: __m512) -> f32 {
         unsafe { _mm512_reduce_add_ps(a) }
     }

@@ -73,6 +73,8 @@ pub(crate) trait Simd: Copy {
     fn scale(self, a: Self::V, n: Self::V) -> Self::V;
     /// Lane by lane `if a < b { x } else { y }`; a comparison with NaN is false.
     fn where_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// The first `count < LANES` lanes of `a`, the lanes behind them of `rest`.
+    fn keep(self, a: Self::V, count: usize, rest: Self::V) -> Self::V;
     /// The sum of the lanes, in a fixed order.
     fn sum(self, a: Self::V) -> f32;
     /// The largest lane.

@@ -200,6 +200,15 @@ impl Simd for Neon {
         unsafe { Pair(vbslq_f32(vcltq_f32(a.0, b.0), x.0, y.0), vbslq_f32(vcltq_f32(a.1, b.1), x.1, y.1)) }
     }
     #[inline(always)]
+    fn keep(self, a: Pair, count: usize, rest: Pair) -> Pair {
+        const INDEX: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+        unsafe {
+            let count = vdupq_n_u32(count as u32);
+            let (low, high) = (vld1q_u32(INDEX.as_ptr()), vld1q_u32(INDEX.as_ptr().add(4)));
+            Pair(vbslq_f32(vcltq_u32(low, count), a.0, rest.0), vbslq_f32(vcltq_u32(high, count), a.1, rest.1))
+        }
+    }
+    #[inline(always)]
     fn sum(self, a: Pair) -> f32 {
         unsafe { vaddvq_f32(vaddq_f32(a.0, a.1)) }
     }

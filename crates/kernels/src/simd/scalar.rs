@@ -137,6 +137,11 @@ impl Simd for Scalar {
         [pick(0), pick(1), pick(2), pick(3)]
     }
     #[inline(always)]
+    fn keep(self, a: V, count: usize, rest: V) -> V {
+        let pick = |i: usize| if i < count { a[i] } else { rest[i] };
+        [pick(0), pick(1), pick(2), pick(3)]
+    }
+    #[inline(always)]
     fn sum(self, a: V) -> f32 {
         (a[0] + a[2]) + (a[1] + a[3])
     }

@@ -101,16 +101,15 @@ fn attention_with(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &A
         let n = length(sequence);
         let queries = block * n / blocks..(block + 1) * n / blocks;
         let end = shape.kv_heads.min((group + 1) * heads);
-        for kv_head in group * heads..end {
-            let first_row = offsets[sequence] as usize;
-            let queries = queries.clone();
-            let more = kv_head + 1 < end && n <= ASK_AHEAD;
-            scratch::with(|scratch| {
-                scratch.holds = (0, 0);
+        let first_row = offsets[sequence] as usize;
+        scratch::with(|scratch| {
+            scratch.holds = (0, 0);
+            for kv_head in group * heads..end {
+                let (queries, more) = (queries.clone(), kv_head + 1 < end && n <= ASK_AHEAD);
                 let memory = &mut scratch.buffer;
                 isa.run(Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory });
-            });
-        }
+            }
+        });
     });
     STARTS.set(starts);
 }
@@ -154,17 +153,15 @@ impl Kernel for Head<'_> {
             blocks_len(MAX_TILE, dim),
             blocks_len(MAX_TILE, key_panels * panel),
             MAX_TILE * panel,
-            S::LANES * dim,
         ];
         let memory = memory.at_least(sizes.iter().sum());
         let (key_memory, memory) = memory.split_at_mut(sizes[0]);
         let (value_memory, memory) = memory.split_at_mut(sizes[1]);
         let (query_memory, memory) = memory.split_at_mut(sizes[2]);
-        let (scores, memory) = memory.split_at_mut(sizes[3]);
-        let (product, spare) = memory.split_at_mut(sizes[4]);
+        let (scores, product) = memory.split_at_mut(sizes[3]);
         let key_column = (shape.heads + kv_head) * dim;
         let value_column = (shape.heads + shape.kv_heads + kv_head) * dim;
-        pack_keys(s, &qkv[first_row * width + key_column..], (width, keys, dim), spare, key_memory);
+        pack_keys(s, &qkv[first_row * width + key_column..], (width, keys, dim), key_memory);
         pack_values(s, &qkv[first_row * width + value_column..], (width, keys, dim), value_memory);
         let group = shape.heads / shape.kv_heads;
         for head in kv_head * group..(kv_head + 1) * group {
@@ -202,10 +199,19 @@ impl Kernel for Head<'_> {
                         tile::multiply(s, rows, query_memory.as_ptr(), dim, b.as_ptr(), to.as_mut_ptr(), STRIDE);
                     }
                 }
+                // Row by row in each of the passes, so that the processor overlaps rows where one waits for its lanes.
+                let mut largest = [0.0; MAX_TILE];
+                let mut sums = [s.zero(); MAX_TILE];
                 let mut inverse = [0.0; MAX_TILE];
-                for (row, inverse) in inverse.iter_mut().enumerate().take(rows) {
-                    let visible = if shape.causal { start + row + 1 } else { n };
-                    *inverse = softmax(s, scores, rows, row, visible, seen);
+                let visible = |row: usize| if shape.causal { start + row + 1 } else { n };
+                for (row, largest) in largest.iter_mut().enumerate().take(rows) {
+                    *largest = largest_of(s, scores, rows, row, visible(row));
+                }
+                for (row, sum) in sums.iter_mut().enumerate().take(rows) {
+                    *sum = exponentials(s, scores, (rows, row), visible(row), seen, largest[row]);
+                }
+                for (inverse, sum) in inverse.iter_mut().zip(sums).take(rows) {
+                    *inverse = 1.0 / s.sum(sum);
                 }
                 for p in 0..value_panels {
                     let b = &value_memory[p * keys * panel..(p + 1) * keys * panel];
@@ -230,42 +236,15 @@ impl Kernel for Head<'_> {
     }
 }
 
-/// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`, keys behind the last one 0. `spare` takes `[LANES][dim]`.
+/// `[n][width]`, `dim` columns of it, to panels `[n / panel][dim][panel]`, keys behind the last one 0.
 #[inline(always)]
-fn pack_keys<S: Simd>(s: S, from: &[f32], (width, n, dim): (usize, usize, usize), spare: &mut [f32], to: &mut [f32]) {
+fn pack_keys<S: Simd>(s: S, from: &[f32], (width, n, dim): (usize, usize, usize), to: &mut [f32]) {
     let panel = 2 * S::LANES;
     for first in (0..n.next_multiple_of(panel)).step_by(S::LANES) {
         let to = &mut to[first / panel * dim * panel + first % panel..];
-        if first >= n {
-            for row in to.chunks_mut(panel).take(dim) {
-                s.write(&mut row[..S::LANES], s.zero());
-            }
-            continue;
-        }
-        let (mut rows, mut stride) = (&from[first * width..], width);
-        if first + S::LANES > n {
-            for (i, row) in spare.chunks_exact_mut(dim).enumerate() {
-                match rows.get(i * width..i * width + dim) {
-                    Some(key) if first + i < n => row.copy_from_slice(key),
-                    _ => row.fill(0.0),
-                }
-            }
-            (rows, stride) = (&*spare, dim);
-        }
-        let squares = dim / S::LANES * S::LANES;
-        for column in (0..squares).step_by(S::LANES) {
-            let source = &rows[column..][..(S::LANES - 1) * stride + S::LANES];
-            let target = &mut to[column * panel..][..(S::LANES - 1) * panel + S::LANES];
-            // SAFETY: the slices hold LANES rows of their strides.
-            unsafe {
-                s.transpose(source.as_ptr(), stride, target.as_mut_ptr(), panel);
-            }
-        }
-        for column in squares..dim {
-            for key in 0..S::LANES {
-                to[column * panel + key] = rows[key * stride + column];
-            }
-        }
+        let count = n.saturating_sub(first).min(S::LANES);
+        let rows = if count == 0 { &from[..0] } else { &from[first * width..] };
+        tile::pack_columns(s, (rows, width, count), dim, (to, panel));
     }
 }
 
@@ -284,31 +263,53 @@ fn pack_values<S: Simd>(s: S, from: &[f32], (width, n, dim): (usize, usize, usiz
     }
 }
 
-/// Turns the scores of one row of a tile into `2^(score - largest)`, 0 from `visible` to `seen`, and returns 1 / their sum.
+/// The largest of the first `visible` scores of one row of a tile.
 #[inline(always)]
-fn softmax<S: Simd>(s: S, scores: &mut [f32], rows: usize, row: usize, visible: usize, seen: usize) -> f32 {
-    let mut largest = s.splat(f32::NEG_INFINITY);
+fn largest_of<S: Simd>(s: S, scores: &[f32], rows: usize, row: usize, visible: usize) -> f32 {
+    let least = s.splat(f32::NEG_INFINITY);
+    let mut largest = least;
+    let mut k = 0;
+    while k < visible {
+        let count = DEPTH.min(visible - k);
+        let part = &scores[block_index(rows, row, k)..][..count.next_multiple_of(S::LANES)];
+        let (whole, last) = part.split_at(count / S::LANES * S::LANES);
+        for four in whole.chunks_exact(S::LANES) {
+            largest = s.max(largest, s.read(four));
+        }
+        if !last.is_empty() {
+            largest = s.max(largest, s.keep(s.read(last), count % S::LANES, least));
+        }
+        k += count;
+    }
+    s.largest(largest)
+}
+
+/// Turns the scores of one row of a tile into `2^(score - largest)`, 0 from `visible` to `seen`, and returns their sum by lanes.
+#[inline(always)]
+fn exponentials<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    (rows, row): (usize, usize),
+    visible: usize,
+    seen: usize,
+    largest: f32,
+) -> S::V {
+    let largest = s.splat(largest);
+    let mut sum = s.zero();
     let mut k = 0;
     while k < visible {
         let count = DEPTH.min(visible - k);
         let part = &mut scores[block_index(rows, row, k)..][..count.next_multiple_of(S::LANES)];
-        // Lanes behind the last visible one must not win.
-        part[count..].fill(f32::NEG_INFINITY);
-        for four in part.chunks_exact(S::LANES) {
-            largest = s.max(largest, s.read(four));
-        }
-        k += count;
-    }
-    let largest = s.splat(s.largest(largest));
-    let mut sum = s.zero();
-    k = 0;
-    while k < visible {
-        let count = DEPTH.min(visible - k);
-        let part = &mut scores[block_index(rows, row, k)..][..count.next_multiple_of(S::LANES)];
-        for four in part.chunks_exact_mut(S::LANES) {
+        let (whole, last) = part.split_at_mut(count / S::LANES * S::LANES);
+        for four in whole.chunks_exact_mut(S::LANES) {
             let v = exp2(s, s.sub(s.read(four), largest));
             sum = s.add(sum, v);
             s.write(four, v);
+        }
+        if !last.is_empty() {
+            let v = s.keep(exp2(s, s.sub(s.read(last), largest)), count % S::LANES, s.zero());
+            sum = s.add(sum, v);
+            s.write(last, v);
         }
         k += count;
     }
@@ -318,7 +319,7 @@ fn softmax<S: Simd>(s: S, scores: &mut [f32], rows: usize, row: usize, visible: 
         scores[block_index(rows, row, hidden)..][..count].fill(0.0);
         hidden += count;
     }
-    1.0 / s.sum(sum)
+    sum
 }
 
 #[cfg(test)]

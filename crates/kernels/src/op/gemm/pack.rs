@@ -3,6 +3,7 @@
 use crate::Isa;
 use crate::scratch::Buffer;
 use crate::simd::{Kernel, Simd};
+use crate::tile;
 
 /// A weight matrix packed for the instruction set in use: panels of two vectors of columns, each `[k][panel width]`, columns behind
 /// the last one 0.
@@ -103,32 +104,22 @@ impl Kernel for Pack<'_> {
     type Output = PackedMatrix;
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> PackedMatrix {
+    fn run<S: Simd>(self, s: S) -> PackedMatrix {
         let Self { isa, n, k, weights, up } = self;
         let width = 2 * S::LANES;
         let mut packed = PackedMatrix { isa, n, k, gated: up.is_some(), tile: S::TILE, width, data: Buffer::default() };
         let panels = packed.panels();
         packed.data = Buffer::zeroed(panels * k * width);
         let data = packed.data.as_mut_slice();
-        // One vector of columns: `column` is where its first one is among those of its matrix.
-        let mut fill = |matrix: &[f32], column: usize, panel: usize, half: usize| {
-            for c in column..n.min(column + S::LANES) {
-                let to = panel * k * width + half * S::LANES + (c - column);
-                for (i, &x) in matrix[c * k..(c + 1) * k].iter().enumerate() {
-                    data[to + i * width] = x;
-                }
-            }
-        };
-        for panel in 0..panels {
-            match up {
-                None => {
-                    fill(weights, panel * width, panel, 0);
-                    fill(weights, panel * width + S::LANES, panel, 1);
-                }
-                Some(up) => {
-                    fill(weights, panel * S::LANES, panel, 0);
-                    fill(up, panel * S::LANES, panel, 1);
-                }
+        for (panel, to) in data.chunks_exact_mut((k * width).max(1)).enumerate().take(panels) {
+            let (low, high) = match up {
+                None => ((weights, panel * width), (weights, panel * width + S::LANES)),
+                Some(up) => ((weights, panel * S::LANES), (up, panel * S::LANES)),
+            };
+            for (half, (matrix, column)) in [low, high].into_iter().enumerate() {
+                let column = column.min(n);
+                let count = S::LANES.min(n - column);
+                tile::pack_columns(s, (&matrix[column * k..], k, count), k, (&mut to[half * S::LANES..], width));
             }
         }
         packed
