@@ -3,8 +3,10 @@
 //! With unit vectors `u` of the table, `t` of the teacher (in the table's dimensions), and similarities `S = u uᵀ` and `T` (of the
 //! teacher's whole vectors), the loss of a group of `n` texts is
 //!
-//!     direction · mean_i(1 - u_i·t_i) + structure · Σ_cuts w mean_i KL(y_i || softmax_j≠i(S_ij / τ))
-//!     y_i = (1 - known) softmax_j≠i(T_ij / τ) + known · [j answers i]
+//! ```text
+//! direction · mean_i(1 - u_i·t_i) + structure · Σ_cuts w mean_i KL(y_i || softmax_j≠i(S_ij / τ))
+//! y_i = (1 - known) softmax_j≠i(T_ij / τ) + known · [j answers i]
+//! ```
 //!
 //! where `known` is 0 in a group without pairs, and a cut takes the first components of `u`, at unit length again.
 
