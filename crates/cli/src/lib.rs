@@ -11,6 +11,8 @@ mod pipeline;
 mod progress;
 
 use clap::{CommandFactory, Parser};
+#[doc(hidden)]
+pub use input::count as count_texts;
 use std::ffi::OsString;
 
 /// Turns text into vectors.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod distill;
 mod doctor;
 mod embed;
 mod models;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Search(Box<search::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
+    Distill(distill::Flags),
     Doctor(doctor::Flags),
     Completions(completions::Flags),
 }
@@ -31,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Search(flags) => search::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Distill(flags) => distill::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Completions(flags) => completions::run(&flags),
     }

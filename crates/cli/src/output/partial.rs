@@ -64,6 +64,7 @@ impl Journal {
 }
 
 /// What lies where the output is to be.
+#[derive(Debug)]
 pub(crate) enum Found {
     /// Nothing in the way.
     Nothing,

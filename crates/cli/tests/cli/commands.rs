@@ -1,0 +1,135 @@
+//! The commands beside `embed`.
+
+use crate::process::{embeddings, floats, good, run, write_texts};
+use serde_json::Value;
+use std::fs;
+
+#[test]
+fn the_default_model_needs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = embeddings(
+        &crate::process::finish(crate::process::embral(folder.path()).args([
+            "embed",
+            "a cat sat on the mat",
+            "ein Hund",
+        ]))
+        .out,
+    );
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!(row.len(), 256);
+        assert!((row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is set up");
+}
+
+#[test]
+fn similarity_is_a_symmetric_matrix() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let table = good(at, "similarity -m $BERT cat dog mat");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(lines[1].starts_with("1   1.0000  ") && lines[1].ends_with("  cat"), "{table}");
+    let json: Value = serde_json::from_str(&good(at, "similarity -m $BERT cat dog mat --json")).unwrap();
+    assert_eq!(json["texts"], serde_json::json!(["cat", "dog", "mat"]));
+    let cosine = |a: usize, b: usize| json["similarity"][a][b].as_f64().unwrap();
+    assert!((cosine(0, 1) - cosine(1, 0)).abs() < 1e-6 && cosine(0, 1) < 1.0);
+    assert!(lines[1].contains(&format!("{:.4}", cosine(0, 1))), "{table}");
+    // A cosine stays one where the model's vectors are left at their length.
+    let long: Value = serde_json::from_str(&good(at, "similarity -m $BERT cat dog mat --json --no-normalize")).unwrap();
+    assert!((long["similarity"][0][1].as_f64().unwrap() - cosine(0, 1)).abs() < 1e-5);
+}
+
+#[test]
+fn search_finds_the_text_itself_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("a.txt"), "a cat sat\n\nthe red house\na dog ran\n").unwrap();
+    let out = crate::process::finish(
+        crate::process::embral(at)
+            .args(["search", "a.txt", "the red house", "-k", "2", "-m"])
+            .arg(crate::process::model("tiny_bert")),
+    );
+    assert_eq!(out.out.lines().count(), 2, "{}", out.err);
+    assert!(out.out.starts_with("1.0000  3  the red house\n"), "{}", out.out);
+    fs::write(at.join("a.jsonl"), "{\"n\":5,\"text\":\"dog\"}\n{\"n\":6,\"text\":\"cat\"}\n").unwrap();
+    let hits = good(at, "search a.jsonl cat --json --id-field n -m $STATIC");
+    let first: Value = serde_json::from_str(hits.lines().next().unwrap()).unwrap();
+    assert_eq!((first["id"].as_i64(), first["line"].as_u64(), first["text"].as_str()), (Some(6), Some(2), Some("cat")));
+    assert_eq!(hits.lines().count(), 2);
+    assert!(good(at, "search a.jsonl cat --id-field n -m $STATIC").starts_with("1.0000  2  6  cat\n"));
+}
+
+#[test]
+fn doctor_says_what_would_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let found: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
+    assert_eq!(found["threads"].as_u64(), Some(2));
+    assert!(found["isa_available"].as_array().unwrap().contains(&found["isa"]));
+    assert!(found["hub_cache"].as_str().unwrap().starts_with(folder.path().to_str().unwrap()));
+    assert_eq!(found["trial"]["dimensions"].as_u64(), Some(256));
+    let text = good(folder.path(), "doctor");
+    for part in ["CPU", "instructions", "threads", "hub cache", "default model", "trial", "EMBRAL_THREADS=2"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn models_come_are_listed_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    assert!(good(at, "models list").contains("inside embral"));
+    assert!(good(at, "models list --catalogue").contains("sentence-transformers/all-MiniLM-L6-v2"));
+    assert!(serde_json::from_str::<Value>(&good(at, "models list --catalogue --json")).unwrap()[0]["dims"].is_u64());
+    let said = good(at, "models import $BERT --name tiny");
+    assert!(said.starts_with("imported tiny (") && said.contains("use it with -m tiny"), "{said}");
+    let listed: Value = serde_json::from_str(&good(at, "models list --json")).unwrap();
+    let tiny = listed.as_array().unwrap().iter().find(|m| m["name"] == "tiny").unwrap();
+    assert_eq!(tiny["source"], "imported");
+    assert_eq!(good(at, "embed x -m tiny"), good(at, "embed x -m $BERT"));
+    let info: Value = serde_json::from_str(&good(at, "models info tiny --json")).unwrap();
+    assert_eq!((info["dimensions"].as_u64(), info["layers"].as_u64()), (Some(32), Some(2)));
+    assert!(good(at, "models info tiny").contains("2 of width 32"));
+    assert!(good(at, "models info").contains("dimensions    256"));
+    assert!(good(at, "models rm tiny").starts_with("removed tiny, "));
+    assert_eq!(run(at, "models info tiny").code, Some(1));
+    assert_eq!(run(at, "models rm tiny").code, Some(1));
+}
+
+#[test]
+fn bench_measures_what_embed_computes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(&at.join("in.txt"), 50);
+    let table = good(
+        at,
+        "bench texts --model $BERT --precision f32 --threads 2 --batch-size 8 --max-tokens 16 --rounds 3 --texts in.txt --limit 20 --json o.json --npy o.npy",
+    );
+    assert!(table.contains("tokens/s"), "{table}");
+    let json: Value = serde_json::from_slice(&fs::read(at.join("o.json")).unwrap()).unwrap();
+    assert_eq!((json["seconds"].as_array().unwrap().len(), json["texts"].as_u64()), (3, Some(20)));
+    assert!(json["seconds"][0].as_f64().unwrap() > 0.0 && json["load_seconds"].as_f64().unwrap() > 0.0);
+    assert!(json["tokens"].as_u64().unwrap() >= 60);
+    assert!(cfg!(not(target_os = "linux")) || json["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
+    let expected = embeddings(&good(at, "embed -i in.txt -m $BERT --max-tokens 16"));
+    assert_eq!(floats(&at.join("o.npy"), 128, 32), expected[..20]);
+}
+
+#[test]
+fn prompts_go_by_name_or_by_their_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let glued = good(at, "embed red-cat -m $STATIC");
+    assert_eq!(good(at, "embed cat --prompt red- -m $STATIC"), glued);
+    assert_ne!(good(at, "embed cat -m $STATIC"), glued);
+}
+
+#[test]
+fn completions_know_the_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = good(folder.path(), &format!("completions {shell}"));
+        assert!(script.contains("save-ranges") && script.contains("similarity"), "{shell}");
+    }
+}

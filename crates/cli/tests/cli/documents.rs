@@ -1,0 +1,73 @@
+//! The manual says what the command does.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn manual() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Each command's words, and its definition.
+fn commands(of: &clap::Command, words: &str, all: &mut Vec<(String, clap::Command)>) {
+    for command in of.get_subcommands() {
+        let words = format!("{words} {}", command.get_name());
+        all.push((words.clone(), command.clone()));
+        commands(command, &words, all);
+    }
+}
+
+/// The part of the manual under the heading of a command.
+fn section<'a>(manual: &'a str, words: &str) -> &'a str {
+    let heading = format!("## {words}\n");
+    let from =
+        manual.find(&heading).unwrap_or_else(|| panic!("docs/cli.md has no section {heading:?}")) + heading.len();
+    let rest = &manual[from..];
+    &rest[..rest.find("\n## ").unwrap_or(rest.len())]
+}
+
+#[test]
+fn every_command_and_flag_is_in_the_manual() {
+    let manual = manual();
+    let shared = section(&manual, "Model flags");
+    let mut all = Vec::new();
+    commands(&embral_cli::command(), "embral", &mut all);
+    assert!(all.len() > 12);
+    for (words, command) in all.iter().filter(|(_, c)| c.get_subcommands().next().is_none()) {
+        let section = section(&manual, words);
+        for argument in command.get_arguments() {
+            let Some(long) = argument.get_long() else {
+                let name = argument
+                    .get_short()
+                    .map_or_else(|| argument.get_id().to_string().to_uppercase(), |s| format!("-{s}"));
+                let name =
+                    argument.get_value_names().filter(|_| argument.is_positional()).map_or(name, |n| n[0].to_string());
+                assert!(section.contains(&format!("`{name}")), "docs/cli.md: {words}: {name} is missing");
+                continue;
+            };
+            let flag = format!("`--{long}");
+            let model = argument.get_help_heading() == Some("Model");
+            let there = section.contains(&flag) || long == "help" || model && shared.contains(&flag);
+            assert!(there, "docs/cli.md: {words}: --{long} is missing");
+        }
+    }
+}
+
+#[test]
+fn the_manual_knows_no_flag_that_is_not_there() {
+    let mut all = Vec::new();
+    commands(&embral_cli::command(), "embral", &mut all);
+    let flags: BTreeSet<String> = all
+        .iter()
+        .flat_map(|(_, c)| c.get_arguments().filter_map(|a| a.get_long()).map(str::to_owned).collect::<Vec<_>>())
+        .chain(["help".into(), "version".into()])
+        .collect();
+    for word in manual().split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+        let Some(flag) = word.strip_prefix("--").filter(|f| f.starts_with(|c: char| c.is_ascii_alphabetic())) else {
+            continue;
+        };
+        assert!(
+            flags.contains(flag) || ["features", "release"].contains(&flag),
+            "docs/cli.md names --{flag}, which is no flag"
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! What goes wrong, how it is said, and the exit code.
+
+use crate::process::{command, embral, run, write_texts};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    process::Stdio,
+};
+
+/// Command lines that end badly: the code and a part of the line.
+const FAILURES: [(&str, i32, &str); 24] = [
+    ("", 2, "no command: try embral --help"),
+    ("frobnicate", 2, "unrecognized subcommand 'frobnicate'"),
+    ("embed --no-such-flag x", 2, "unexpected argument '--no-such-flag'"),
+    ("embed --dims 0 x", 2, "invalid value '0' for '--dims"),
+    ("embed --pooling median x", 2, "expected mean, cls, max or last"),
+    ("embed --precision f8 x", 2, "unknown precision"),
+    ("embed --truncate middle x", 2, "expected right, left or error"),
+    ("embed --checkpoint soon x", 2, "is no number of seconds"),
+    ("embed x -i in.txt", 2, "cannot be used with"),
+    ("embed x --field body", 2, "give one with -i"),
+    ("embed -i in.txt --id-field id", 2, "have no fields"),
+    ("embed -i in.txt --id-type int", 2, "--id-field"),
+    ("embed x -o out.xyz", 2, "or pass --format"),
+    ("embed x -o .", 2, "is a folder"),
+    ("embed x --resume", 2, "name it with -o"),
+    ("embed x --resume --overwrite -o out.npy", 2, "cannot be used with"),
+    ("embed x --with-text -o out.npy", 2, "holds numbers alone"),
+    ("embed x --ranges in.txt", 2, "belongs to --output int8 or uint8"),
+    ("embed x -m $STATIC --output uint8 --ranges in.txt", 1, "no file of --save-ranges"),
+    ("embed -i absent.txt", 1, "cannot read absent.txt"),
+    ("embed x -o absent/out.npy", 1, "does not exist: create it first"),
+    ("embed x -m absent-model --offline", 1, "absent-model"),
+    ("embed x -m $STATIC --dims 4000", 1, "4000"),
+    ("similarity one", 2, "2 values required"),
+];
+
+#[test]
+fn every_failure_is_one_line_with_its_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(&at.join("in.txt"), 3);
+    for (line, code, message) in FAILURES {
+        let ran = run(at, line);
+        assert_eq!(ran.code, Some(code), "embral {line}: {}", ran.err);
+        assert!(ran.err.starts_with("embral: error: "), "embral {line}: {}", ran.err);
+        assert_eq!(ran.err.lines().count(), 1, "embral {line}: {}", ran.err);
+        assert!(ran.err.contains(message), "embral {line}: {}", ran.err);
+        assert_eq!(ran.out, "", "embral {line}");
+    }
+    assert_eq!(fs::read_dir(at).unwrap().count(), 1, "a failed run leaves nothing");
+}
+
+#[test]
+fn an_existing_output_is_not_replaced_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("out.jsonl"), "precious").unwrap();
+    let ran = run(at, "embed x -m $STATIC -o out.jsonl");
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("--overwrite"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(at.join("out.jsonl")).unwrap(), "precious");
+    assert_eq!(run(at, "embed x -m $STATIC -o out.jsonl -f").code, Some(0));
+    assert!(fs::read_to_string(at.join("out.jsonl")).unwrap().starts_with("{\"index\":0,"));
+}
+
+#[test]
+fn a_text_that_is_too_long_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("in.txt"), format!("short\n{}\n", "cat ".repeat(60))).unwrap();
+    assert_eq!(run(at, "embed -i in.txt -m $BERT").code, Some(0));
+    let ran = run(at, "embed -i in.txt -m $BERT --truncate error");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("the text in line 2:") && ran.err.contains("--truncate right"), "{}", ran.err);
+}
+
+#[test]
+fn bad_rows_are_left_out_on_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("in.jsonl"), "{\"text\":\"a\"}\nnot json\n{\"text\":\"b\"}\n").unwrap();
+    let ran = run(at, "embed -i in.jsonl -m $STATIC");
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("in.jsonl:2:") && ran.err.contains("--on-error skip"), "{}", ran.err);
+    let ran = run(at, "embed -i in.jsonl -m $STATIC --on-error skip");
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(0), 2));
+    assert!(ran.err.contains("1 rows could not be read") && ran.err.contains("in.jsonl:2:"), "{}", ran.err);
+    let quiet = run(at, "embed -i in.jsonl -m $STATIC --on-error skip --quiet");
+    assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(&at.join("in.txt"), 30_000);
+    let mut child = command(at, "embed -i in.txt -m $STATIC").spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("{\"index\":0,"));
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!((child.wait().unwrap().code(), message.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    for line in ["--help", "embed --help", "models pull --help", "--version", "bench texts -h"] {
+        let ran = run(folder.path(), line);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{line}");
+        assert!(ran.out.contains("embral") || ran.out.contains("Usage"), "{line}");
+    }
+}
+
+#[test]
+fn texts_come_through_a_pipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(&at.join("in.txt"), 5);
+    let piped = || Stdio::from(fs::File::open(at.join("in.txt")).unwrap());
+    let direct = run(at, "embed -i in.txt -m $STATIC").out;
+    for line in ["embed -m $STATIC", "embed -i - -m $STATIC"] {
+        let output = command(at, line).stdin(piped()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), direct, "{line}");
+    }
+    let nothing = embral(at).args(["embed", "-m"]).arg(crate::process::model("tiny_static_f32")).output().unwrap();
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(0), 0));
+}
