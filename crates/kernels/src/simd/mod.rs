@@ -4,6 +4,10 @@
 //! function with that level's target features; everything below must therefore be inlined (`#[inline(always)]`, no closures that
 //! take vectors). A value of an implementing type is the proof that this machine has the instructions: the types cannot be made
 //! outside this module, and only `Isa::run` makes them, after detection.
+//!
+//! One body for all levels, and not a table of variants in each op, because the variants differ in nothing but the width of a vector
+//! and the size of a tile; a new level is one file here, and every op and every sweep has it. A body that only one level can have
+//! goes behind a method of the trait.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

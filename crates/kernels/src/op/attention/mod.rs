@@ -51,7 +51,9 @@ impl AttentionShape {
 
 /// Queries of one task: what makes up for copying the keys and values again.
 const QUERIES: usize = 512;
-/// Multiplications a task does at least, about 4 µs.
+/// What copying and storing a row of a head costs, in multiplications for each of its values.
+const ROW_WORK: usize = 160;
+/// Multiplications a task does at least, about 2 µs.
 const TASK_WORK: usize = 1 << 18;
 /// Tasks a thread gets, where there is work for them: the last one of another thread is waited for.
 const TASKS_PER_THREAD: usize = 8;
@@ -76,8 +78,8 @@ fn attention_with(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &A
     let length = |i: usize| (offsets[i + 1] - offsets[i]) as usize;
     // Consecutive heads of a short sequence make one task, because their rows are neighbours in memory; a long sequence has one
     // for each head and block of queries.
-    let work_of = |n: usize| 2 * n * n.min(QUERIES) * shape.dim * shape.heads / shape.kv_heads;
-    let all_work: usize = (0..sequences).map(|i| 2 * length(i) * length(i) * shape.out_width()).sum();
+    let work_of = |n: usize| (2 * n.min(QUERIES) + ROW_WORK) * n * shape.dim * shape.heads / shape.kv_heads;
+    let all_work: usize = (0..sequences).map(|i| (2 * length(i) + ROW_WORK) * length(i) * shape.out_width()).sum();
     let task_work = TASK_WORK.max(all_work / (pool.threads() * TASKS_PER_THREAD));
     let plan = |n: usize| {
         let heads = (task_work / work_of(n).max(1)).clamp(1, shape.kv_heads);
