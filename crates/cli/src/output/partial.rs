@@ -103,7 +103,7 @@ impl Names {
         if overwrite {
             return Ok(Found::Nothing);
         }
-        let journal = self.journal.exists().then(|| self.read_journal()).transpose()?;
+        let journal = (resume && self.journal.exists()).then(|| self.read_journal()).transpose()?;
         match (self.out.exists(), self.rows.exists(), journal) {
             (_, true, Some(journal)) if resume => Ok(Found::Unfinished(Box::new(journal))),
             (true, false, journal) if resume => {

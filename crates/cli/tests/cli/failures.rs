@@ -125,6 +125,6 @@ fn texts_come_through_a_pipe() {
         let output = command(at, line).stdin(piped()).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), direct, "{line}");
     }
-    let nothing = embral(at).args(["embed", "-m"]).arg(crate::process::model("tiny_static_f32")).output().unwrap();
+    let nothing = embral(at).args(["embed", "-m"]).arg(crate::process::model("static_f32")).output().unwrap();
     assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(0), 0));
 }

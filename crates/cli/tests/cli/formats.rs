@@ -172,7 +172,7 @@ mod tables {
         good(at, "embed -i out.parquet --id-field text -m $BERT -o ids.parquet -q");
         assert_eq!(
             read(&at.join("ids.parquet")).0[99].get_column_iter().next().unwrap().1,
-            &Field::Str("99 mat".into())
+            &Field::Str("99 ran".into())
         );
     }
 
@@ -181,8 +181,8 @@ mod tables {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
         fs::write(at.join("in.txt"), "").unwrap();
-        good(at, "embed -i in.txt -m $STATIC -o out.parquet -q");
+        good(at, "embed -i in.txt -m $STATIC -o out.parquet --with-text -q");
         assert_eq!(read(&at.join("out.parquet")).0.len(), 0);
-        good(at, "embed -i out.parquet --field index -m $STATIC");
+        assert_eq!(good(at, "embed -i out.parquet -m $STATIC"), "");
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn command(folder: &Path, line: &str) -> Command {
     for word in line.split(' ').filter(|w| !w.is_empty()) {
         match word {
             "$BERT" => command.arg(model("tiny_bert")),
-            "$STATIC" => command.arg(model("tiny_static_f32")),
+            "$STATIC" => command.arg(model("static_f32")),
             word => command.arg(word),
         };
     }
