@@ -54,7 +54,7 @@ impl Backend for Cpu {
             scale: tables.scale,
         };
         let norm = tables.norm.map(Norm::view);
-        op::embed::embed(&self.pool, &plan.ids, &plan.offsets, &t, norm.as_ref(), &mut y.data);
+        op::embed::embed(&self.pool, &plan.ids, &plan.offsets, &t, norm.as_ref(), y.values_mut());
         Ok(())
     }
 
@@ -69,28 +69,28 @@ impl Backend for Cpu {
     }
 
     fn norm(&self, x: &Buffer, n: &Norm, y: &mut Buffer) -> Result<()> {
-        op::norm::norm(&self.pool, &x.data, &n.view(), &mut y.data);
+        op::norm::norm(&self.pool, x.values(), &n.view(), y.values_mut());
         Ok(())
     }
 
     fn norm_in_place(&self, x: &mut Buffer, n: &Norm) -> Result<()> {
-        op::norm::norm_in_place(&self.pool, &mut x.data, &n.view());
+        op::norm::norm_in_place(&self.pool, x.values_mut(), &n.view());
         Ok(())
     }
 
     fn norm_heads(&self, qkv: &mut Buffer, attention: &Attention, query: &Norm, key: &Norm) -> Result<()> {
-        op::rope::head_norm(&self.pool, &mut qkv.data, &shape(attention), &query.view(), &key.view());
+        op::rope::head_norm(&self.pool, qkv.values_mut(), &shape(attention), &query.view(), &key.view());
         Ok(())
     }
 
     fn rotate(&self, plan: &Plan, qkv: &mut Buffer, attention: &Attention, rope: &Rope) -> Result<()> {
         let r = op::rope::Rope { theta: rope.theta, rotary_dims: rope.rotary_dims, interleaved: rope.interleaved };
-        op::rope::rope(&self.pool, &mut qkv.data, &plan.offsets, &shape(attention), &r);
+        op::rope::rope(&self.pool, qkv.values_mut(), &plan.offsets, &shape(attention), &r);
         Ok(())
     }
 
     fn attention(&self, plan: &Plan, qkv: &Buffer, attention: &Attention, y: &mut Buffer) -> Result<()> {
-        op::attention::attention(&self.pool, &qkv.data, &plan.offsets, &shape(attention), &mut y.data);
+        op::attention::attention(&self.pool, qkv.values(), &plan.offsets, &shape(attention), y.values_mut());
         Ok(())
     }
 
@@ -103,10 +103,10 @@ impl Backend for Cpu {
         };
         let width = x.width;
         let rows = |offsets: &[u32], out: &mut [f32]| {
-            op::pooling::pool_rows(&self.pool, &x.data, offsets, width, how, pool.l2, out);
+            op::pooling::pool_rows(&self.pool, x.values(), offsets, width, how, pool.l2, out);
         };
         if pool.skip == 0 {
-            rows(&plan.offsets, &mut y.data);
+            rows(&plan.offsets, y.values_mut());
             return Ok(());
         }
         // Each sequence as two, what is left out and what is pooled; every second row is kept.
@@ -115,31 +115,31 @@ impl Backend for Cpu {
             offsets.extend([(ends[0] as usize + pool.skip).min(ends[1] as usize) as u32, ends[1]]);
         }
         let mut both = self.arena.take(offsets.len() - 1, width);
-        rows(&offsets, &mut both.data);
-        for (kept, two) in y.data.chunks_exact_mut(width).zip(both.data.chunks_exact(2 * width)) {
+        rows(&offsets, both.values_mut());
+        for (kept, two) in y.values_mut().chunks_exact_mut(width).zip(both.values().chunks_exact(2 * width)) {
             kept.copy_from_slice(&two[width..]);
         }
         Ok(())
     }
 
     fn bag(&self, plan: &Plan, bag: &Bag, l2: bool, y: &mut Buffer) -> Result<()> {
-        op::bag::bag(&self.pool, &plan.ids, &plan.offsets, &bag.view(), l2, &mut y.data);
+        op::bag::bag(&self.pool, &plan.ids, &plan.offsets, &bag.view(), l2, y.values_mut());
         Ok(())
     }
 
     fn finish(&self, x: &Buffer, l2: bool, y: &mut Buffer) -> Result<()> {
         let width = y.width;
-        for (from, to) in x.data.chunks_exact(x.width).zip(y.data.chunks_exact_mut(width)) {
+        for (from, to) in x.values().chunks_exact(x.width).zip(y.values_mut().chunks_exact_mut(width)) {
             to.copy_from_slice(&from[..width]);
         }
         if l2 {
-            op::pooling::l2_normalize(&self.pool, &mut y.data, width);
+            op::pooling::l2_normalize(&self.pool, y.values_mut(), width);
         }
         Ok(())
     }
 
     fn read(&self, x: &Buffer, out: &mut [f32]) -> Result<()> {
-        out.copy_from_slice(&x.data);
+        out.copy_from_slice(x.values());
         Ok(())
     }
 }
@@ -162,7 +162,7 @@ impl Cpu {
             Activation::Tanh => op::activation::Activation::Tanh,
         };
         let epilogue = op::gemm::Epilogue { bias: w.bias.as_deref(), activation, residual };
-        op::gemm::gemm(&self.pool, &x.data, x.rows, &w.matrix, &epilogue, &mut y.data);
+        op::gemm::gemm(&self.pool, x.values(), x.rows, &w.matrix, &epilogue, y.values_mut());
     }
 }
 

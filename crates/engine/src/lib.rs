@@ -36,3 +36,8 @@ pub use info::ModelInfo;
 pub use profile::{Profile, peak_rss_bytes};
 pub use prompt::Prompt;
 pub use similarity::{similarity, top_k};
+
+/// Compiles and runs the Rust of README.md.
+#[cfg(all(doctest, feature = "default-model"))]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
