@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod pipeline;
 mod progress;
+mod ranges;
 
 use clap::{CommandFactory, Parser};
 #[doc(hidden)]

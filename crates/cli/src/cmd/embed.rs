@@ -7,6 +7,7 @@ use crate::{
     output::{self, Begin, Found, Journal, Layout, Names, Number, Partial, Vectors, Writer},
     pipeline::{Done, Leftovers, Run},
     progress::{Progress, Voice, grouped},
+    ranges::{self, Seen},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -19,7 +20,7 @@ use std::{
     fs,
     io::IsTerminal,
     num::NonZeroUsize,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -319,7 +320,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
         From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
     };
-    let ranges = flags.ranges.as_deref().map(read_ranges).transpose()?;
+    let ranges = flags.ranges.as_deref().map(ranges::read).transpose()?;
     let embedder = plan.model.open()?;
     let prompt = flags::prompt(plan.model.prompt.as_deref(), &embedder);
     let layout = Layout {
@@ -408,7 +409,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     progress.finish(to.map(|p| p.display().to_string()).as_deref());
     if let (Some(path), Some(seen)) = (&flags.save_ranges, &model.seen) {
-        write_ranges(path, seen, flags)?;
+        ranges::write(path, seen, flags.quiet)?;
     }
     report(&leftovers, flags);
     if flags.profile {
@@ -501,55 +502,4 @@ fn add(sum: &mut Profile, call: &Profile) {
     sum.truncated += call.truncated;
     sum.tokens_per_second = sum.tokens as f64 / (sum.total_ms / 1e3).max(1e-9);
     sum.peak_rss_bytes = call.peak_rss_bytes;
-}
-
-/// The ranges of the vectors so far.
-#[derive(Default)]
-struct Seen {
-    texts: usize,
-    min: Vec<f32>,
-    max: Vec<f32>,
-}
-
-impl Seen {
-    fn add(&mut self, rows: &embral::Embeddings) -> Result<()> {
-        let ranges = Ranges::of(rows)?;
-        if self.texts == 0 {
-            (self.min, self.max) = (ranges.min().to_vec(), ranges.max().to_vec());
-        }
-        self.min.iter_mut().zip(ranges.min()).for_each(|(a, b)| *a = a.min(*b));
-        self.max.iter_mut().zip(ranges.max()).for_each(|(a, b)| *a = a.max(*b));
-        self.texts += rows.len();
-        Ok(())
-    }
-}
-
-/// The file of `--save-ranges`.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct RangesFile {
-    texts: usize,
-    min: Vec<f32>,
-    max: Vec<f32>,
-}
-
-/// With fewer texts the extremes are mostly chance.
-const FEW_TEXTS: usize = 100;
-
-fn write_ranges(path: &Path, seen: &Seen, flags: &Flags) -> Result<()> {
-    if seen.texts == 0 {
-        bail!("--save-ranges: the input has no text to take ranges from");
-    }
-    if seen.texts < FEW_TEXTS && !flags.quiet {
-        eprintln!("embral: ranges from {} texts are mostly chance: take some hundred or more", seen.texts);
-    }
-    let file = RangesFile { texts: seen.texts, min: seen.min.clone(), max: seen.max.clone() };
-    fs::write(path, serde_json::to_vec(&file)?).with_context(|| format!("cannot write {}", path.display()))
-}
-
-fn read_ranges(path: &Path) -> Result<Ranges> {
-    let name = path.display();
-    let bytes = fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    let file: RangesFile =
-        serde_json::from_slice(&bytes).map_err(|e| anyhow!("{name}: no file of --save-ranges: {e}"))?;
-    Ok(Ranges::new(file.min, file.max).map_err(|e| e.in_file(path))?)
 }

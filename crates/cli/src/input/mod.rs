@@ -46,6 +46,7 @@ pub(crate) enum Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdType {
     /// 32-bit integers.
+    #[cfg_attr(not(feature = "parquet"), expect(dead_code, reason = "only Parquet has narrow integers"))]
     Int32,
     /// 64-bit integers.
     Int64,

@@ -84,16 +84,7 @@ pub(crate) enum Vectors {
 }
 
 impl Vectors {
-    /// What the numbers are.
-    pub(crate) fn number(&self) -> Number {
-        match self {
-            Self::F32(_) => Number::F32,
-            Self::I8(_) => Number::I8,
-            Self::U8(_) => Number::U8,
-        }
-    }
-
-    /// The rows `from..to` of vectors of `width`, little-endian.
+    /// A range of the numbers, little-endian.
     fn bytes(&self, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
         match self {
             Self::F32(v) => v[range].iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),

@@ -138,7 +138,7 @@ impl Encode for Table {
             (Vectors::F32(kept), Vectors::F32(new)) => kept.extend_from_slice(&new[range]),
             (Vectors::I8(kept), Vectors::I8(new)) => kept.extend_from_slice(&new[range]),
             (Vectors::U8(kept), Vectors::U8(new)) => kept.extend_from_slice(&new[range]),
-            (kept, new) => return Err(anyhow!("vectors of {:?} in a column of {:?}", new.number(), kept.number())),
+            _ => return Err(anyhow!("the vectors are no {:?}", self.layout.number)),
         }
         if self.records.len() >= self.group { self.flush(out) } else { Ok(()) }
     }

@@ -71,3 +71,43 @@ fn the_manual_knows_no_flag_that_is_not_there() {
         );
     }
 }
+
+/// The words of an example as a shell takes them, up to its pipe.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (c, quote) {
+            ('|' | '>', None) => break,
+            ('"' | '\'', None) => quote = Some(c),
+            (c, Some(q)) if c == q => quote = None,
+            (' ', None) => words.push(String::new()),
+            (c, _) => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+#[test]
+fn the_examples_of_the_manual_and_of_the_help_are_command_lines() {
+    let mut texts = manual();
+    let mut all = Vec::new();
+    commands(&embral_cli::command(), "embral", &mut all);
+    for (_, command) in &all {
+        texts.push('\n');
+        texts.push_str(&command.get_after_help().map(ToString::to_string).unwrap_or_default());
+    }
+    let mut checked = 0;
+    for line in texts.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().trim_start_matches("$ ")) {
+        // A line with a bracket or TEXT is the form of a command and no example of it.
+        let form = ["[", "TEXT", "FILE"].iter().any(|part| line.contains(part)) && !line.contains("jq");
+        if !line.starts_with("embral ") || form {
+            continue;
+        }
+        let words = words(line);
+        embral_cli::command().try_get_matches_from(&words).unwrap_or_else(|e| panic!("{line}: {e}"));
+        checked += 1;
+    }
+    assert!(checked > 20, "{checked} examples were found");
+}

@@ -128,7 +128,6 @@ fn fewer_components_and_fewer_bits() {
     assert!(ran.err.contains("32 components"), "{}", ran.err);
 }
 
-#[cfg(feature = "parquet")]
 mod tables {
     use super::*;
     use parquet::{

@@ -81,7 +81,6 @@ fn raw_survives_kills() {
 }
 
 #[test]
-#[cfg(feature = "parquet")]
 fn parquet_survives_kills() {
     survives("parquet", 5);
 }
