@@ -51,6 +51,7 @@ impl Embedder {
     ///
     /// # Errors
     /// As [`Embedder::open`], and where the configuration asks for what the model does not have.
+    #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for the one embedder it opens")]
     pub fn with_config(config: Config) -> Result<Self> {
         if config.batch_tokens == 0 || config.threads == Some(0) {
             return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));

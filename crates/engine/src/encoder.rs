@@ -32,7 +32,7 @@ pub(crate) struct Native<B: Backend> {
 }
 
 pub(crate) enum Body<B: Backend> {
-    Transformer { model: Transformer<B>, pooling: Pooling },
+    Transformer { model: Box<Transformer<B>>, pooling: Pooling },
     Static(StaticTable<B>),
 }
 
