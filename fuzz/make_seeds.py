@@ -1,6 +1,6 @@
-"""Writes the seeds of the fuzz targets: small well-formed files, and hostile ones by name. Standard library only.
+"""Writes the seeds of the fuzz targets: small well-formed files, and hostile ones by name.
 
-Cases that a fuzzer found are kept beside them as `found-*`; this script leaves those alone.
+Standard library only, but for the Parquet files, which need `pip install pyarrow` and are left as they are without it. Cases that a fuzzer found are kept beside them as `found-*`; this script leaves those alone.
 """
 
 import csv
@@ -232,6 +232,32 @@ def archive_seeds():
     write("archive", "cut-off.zip", zipped(model)[:-30])
 
 
+def parquet_seeds():
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        print("no pyarrow: the seeds of parquet are left as they are")
+        return
+    texts = ["a cat", None, "", "\u00e9\U0001f680"]
+    columns = {
+        "plain": {"text": pa.array(texts)},
+        "dictionary-and-id": {"text": pa.array(texts).dictionary_encode(), "id": pa.array([1, 2, None, 4], pa.int64())},
+        "bytes": {"text": pa.array([b"a", b"\xff", None], pa.binary())},
+        "numbers": {"text": pa.array([1, 2, 3], pa.int32())},
+        "no-text": {"words": pa.array(["a"])},
+        "no-row": {"text": pa.array([], pa.string())},
+    }
+    for name, table in columns.items():
+        for compression in ["none", "zstd"] if name == "plain" else ["none"]:
+            buffer = io.BytesIO()
+            pq.write_table(pa.table(table), buffer, compression=compression, store_schema=False)
+            write("parquet", name if compression == "none" else f"{name}-{compression}", buffer.getvalue())
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns["plain"]), buffer, compression="none")
+    write("parquet", "cut-off", buffer.getvalue()[:-20])
+
+
 if __name__ == "__main__":
     safetensors_seeds()
     shard_index_seeds()
@@ -241,3 +267,4 @@ if __name__ == "__main__":
     tokenizer_seeds()
     text_seeds()
     archive_seeds()
+    parquet_seeds()

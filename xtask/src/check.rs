@@ -23,7 +23,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     report.step("docs", || {
         let mut doc = workspace::cargo();
         doc.env("RUSTDOCFLAGS", "-D warnings");
-        workspace::run(doc.args(["doc", "--workspace", "--no-deps", "--document-private-items"]))
+        // Libraries alone: the binary `embral` would be written over the library of that name.
+        workspace::run(doc.args(["doc", "--workspace", "--lib", "--no-deps", "--document-private-items"]))
     });
     report.step("library without features", || {
         workspace::run(workspace::cargo().args(["check", "--package", "embral", "--no-default-features"]))
