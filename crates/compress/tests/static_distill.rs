@@ -33,7 +33,9 @@ fn teacher() -> PathBuf {
 
 /// 400 sentences out of a few words, some of which the teacher's tokenizer splits, and 40 pairs of them.
 fn corpus(folder: &Path) -> (PathBuf, PathBuf) {
-    let words = ["the", "cat", "sat", "on", "mat", "a", "dog", "water", "music", "science", "runs", "vectors", "hello", "world"];
+    let words = [
+        "the", "cat", "sat", "on", "mat", "a", "dog", "water", "music", "science", "runs", "vectors", "hello", "world",
+    ];
     let mut state = 17u32;
     let mut word = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -102,7 +104,9 @@ fn refinement_approaches_the_teacher_and_the_folder_opens() {
     assert_eq!((score.measure, score.cuts[0].0), ("Spearman", 8));
     assert!(report.markdown().contains(&score.set) && report.json()["scores"][0]["stored_int8"] == score.stored);
 
-    let open = |path: &Path| Embedder::with_config(Config { threads: Some(1), ..Config::model(path.to_string_lossy()) }).unwrap();
+    let open = |path: &Path| {
+        Embedder::with_config(Config { threads: Some(1), ..Config::model(path.to_string_lossy()) }).unwrap()
+    };
     let (table, teacher) = (open(&options.output), open(&options.teacher));
     assert_eq!(table.dimensions(), DIMS);
     // Texts that are near for the teacher are near for the table.
@@ -122,7 +126,8 @@ fn the_bytes_depend_on_the_seed_and_on_nothing_else() {
     distil(&first);
     let threads = Options { threads: Some(2), output: folder.path().join("threads"), ..first.clone() };
     distil(&threads);
-    let cached = Options { cache: Some(folder.path().join("cache")), output: folder.path().join("cached"), ..first.clone() };
+    let cached =
+        Options { cache: Some(folder.path().join("cache")), output: folder.path().join("cached"), ..first.clone() };
     distil(&cached);
     let again = Options { output: folder.path().join("again"), ..cached.clone() };
     distil(&again);
@@ -141,7 +146,11 @@ fn a_cache_that_was_cut_short_goes_on_and_a_foreign_file_is_refused() {
     let cache = folder.path().join("cache");
     let first = Options { cache: Some(cache.clone()), ..options(folder.path(), "first") };
     distil(&first);
-    let largest = fs::read_dir(&cache).unwrap().map(|f| f.unwrap().path()).max_by_key(|p| fs::metadata(p).unwrap().len()).unwrap();
+    let largest = fs::read_dir(&cache)
+        .unwrap()
+        .map(|f| f.unwrap().path())
+        .max_by_key(|p| fs::metadata(p).unwrap().len())
+        .unwrap();
     let whole = fs::read(&largest).unwrap();
     // In the middle of row 100.
     fs::write(&largest, &whole[..24 + 100 * 2 * 32 + 13]).unwrap();

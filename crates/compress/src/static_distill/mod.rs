@@ -99,12 +99,12 @@ impl Default for Refinement {
             epochs: 6,
             batch: 1024,
             leaf: 16,
-            learning_rate: 0.007,
+            learning_rate: 0.008,
             pair_limit: 16_000,
             objective: Objective {
                 direction: 1.0,
-                structure: 0.05,
-                temperature: 0.05,
+                structure: 0.6,
+                temperature: 0.1,
                 known: 0.3,
                 cuts: vec![(usize::MAX, 1.0)],
             },
@@ -184,8 +184,16 @@ pub fn run(options: &Options, progress: &mut dyn Progress) -> Result<Report> {
     let mut table = table::start(&pool, &pieces, &basis, &counts, RARITY);
     let start_scores = sets.scores(&scores::of_table(&pool, &vocabulary.tokenizer, &table, options.dims), progress)?;
 
-    let material = Material { pool: &pool, vectors: &vectors, tokens: &tokens, pairs: &corpus.pairs, basis: &basis };
-    let epochs = refine::refine(&mut table, &material, &options.refinement, options.seed, progress);
+    let material = Material {
+        pool: &pool,
+        vectors: &vectors,
+        tokens: &tokens,
+        pairs: &corpus.pairs,
+        basis: &basis,
+        settings: &options.refinement,
+        seed: options.seed,
+    };
+    let epochs = refine::refine(&mut table, &material, progress);
     table::turn(&pool, &mut table, options.dims, &tokens, options.seed);
     let refined_scores =
         sets.scores(&scores::of_table(&pool, &vocabulary.tokenizer, &table, options.dims), progress)?;

@@ -3,7 +3,7 @@
 use super::{
     Refinement,
     corpus::Pair,
-    objective::View,
+    objective::{Slope, View},
     optimise::{Adam, Pooled, each_row},
     pca::Basis,
     plan::{Group, Planner, dot},
@@ -37,17 +37,13 @@ pub(crate) struct Material<'a> {
     pub(crate) tokens: &'a Tokens,
     pub(crate) pairs: &'a [Pair],
     pub(crate) basis: &'a Basis,
+    pub(crate) settings: &'a Refinement,
+    pub(crate) seed: u64,
 }
 
-/// Moves the rows of `table` (`[vocab, dims]`) for `settings.epochs` epochs.
-pub(crate) fn refine(
-    table: &mut [f32],
-    material: &Material<'_>,
-    settings: &Refinement,
-    seed: u64,
-    progress: &mut dyn Progress,
-) -> Vec<Epoch> {
-    let Material { pool, vectors, tokens, pairs, basis } = *material;
+/// Moves the rows of `table` (`[vocab, dims]`) for as many epochs as the settings say.
+pub(crate) fn refine(table: &mut [f32], material: &Material<'_>, progress: &mut dyn Progress) -> Vec<Epoch> {
+    let Material { pool, vectors, tokens, pairs, basis, settings, seed } = *material;
     let width = basis.dims();
     let full = |text: u32| !tokens.text(text).is_empty();
     let texts: Vec<u32> = (0..tokens.len() as u32).filter(|&t| full(t)).collect();
@@ -74,9 +70,10 @@ pub(crate) fn refine(
         for group in &plan {
             step += 1.0;
             let rate = settings.learning_rate * (step / (WARM_UP * steps)).min(1.0) * (1.0 - step / steps).max(0.0);
-            let loss = one_step(table, &mut adam, group, material, &projection, settings, rate);
-            sum.direction += loss.direction / plan.len() as f64;
-            sum.structure += loss.structure / plan.len() as f64;
+            let (slope, texts) = material.slope(table, group, &projection);
+            adam.step(pool, table, &texts, &slope.by_unit, rate);
+            sum.direction += slope.direction / plan.len() as f64;
+            sum.structure += slope.structure / plan.len() as f64;
             progress.advance(1);
         }
         progress.say(&format!(
@@ -94,35 +91,39 @@ pub(crate) fn refine(
     epochs
 }
 
-fn one_step(
-    table: &mut [f32],
-    adam: &mut Adam,
-    group: &Group,
-    material: &Material<'_>,
-    projection: &PackedMatrix,
-    settings: &Refinement,
-    rate: f32,
-) -> Epoch {
-    let Material { pool, vectors, tokens, .. } = *material;
-    let (n, width, teacher_width) = (group.texts.len(), projection.rows_out(), vectors.dim);
-    let texts: Vec<&[u32]> = group.texts.iter().map(|&t| tokens.text(t)).collect();
-    let pooled = Pooled::of(pool, table, width, &texts);
-    let mut teacher = vec![0.0; n * teacher_width];
-    share::each(pool, teacher.chunks_mut(BLOCK * teacher_width).zip(group.texts.chunks(BLOCK)), |_, (rows, texts)| {
-        for (row, &text) in each_row(rows, teacher_width).zip(texts) {
-            vectors.read(text as usize, row);
+impl<'a> Material<'a> {
+    /// The loss of a group and its slope by the row of each id of each text; and the ids of the texts.
+    fn slope(&self, table: &[f32], group: &Group, projection: &PackedMatrix) -> (Slope, Vec<&'a [u32]>) {
+        let Material { pool, vectors, tokens, settings, .. } = *self;
+        let (n, width, teacher_width) = (group.texts.len(), projection.rows_out(), vectors.dim);
+        let texts: Vec<&[u32]> = group.texts.iter().map(|&t| tokens.text(t)).collect();
+        let pooled = Pooled::of(pool, table, width, &texts);
+        let mut teacher = vec![0.0; n * teacher_width];
+        share::each(
+            pool,
+            teacher.chunks_mut(BLOCK * teacher_width).zip(group.texts.chunks(BLOCK)),
+            |_, (rows, texts)| {
+                for (row, &text) in each_row(rows, teacher_width).zip(texts) {
+                    vectors.read(text as usize, row);
+                }
+            },
+        );
+        let mut targets = vec![0.0; n * width];
+        gemm(pool, &teacher, n, projection, &Epilogue::default(), &mut targets);
+        for target in each_row(&mut targets, width) {
+            let length = dot(target, target).sqrt().max(1e-9);
+            target.iter_mut().for_each(|v| *v /= length);
         }
-    });
-    let mut targets = vec![0.0; n * width];
-    gemm(pool, &teacher, n, projection, &Epilogue::default(), &mut targets);
-    for target in each_row(&mut targets, width) {
-        let length = dot(target, target).sqrt().max(1e-9);
-        target.iter_mut().for_each(|v| *v /= length);
+        let view = View {
+            units: &pooled.units,
+            targets: &targets,
+            teacher: &teacher,
+            width,
+            teacher_width,
+            paired: group.paired,
+        };
+        let mut slope = settings.objective.slope(pool, &view);
+        pooled.back(&mut slope.by_unit, width, &texts);
+        (slope, texts)
     }
-    let view =
-        View { units: &pooled.units, targets: &targets, teacher: &teacher, width, teacher_width, paired: group.paired };
-    let mut slope = settings.objective.slope(pool, &view);
-    pooled.back(&mut slope.by_unit, width, &texts);
-    adam.step(pool, table, &texts, &slope.by_unit, rate);
-    Epoch { direction: slope.direction, structure: slope.structure }
 }
