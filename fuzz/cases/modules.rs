@@ -6,7 +6,8 @@ use embral_models::{Prompts, parse_dense, parse_modules, parse_pooling};
 
 pub(crate) fn case(bytes: &[u8]) {
     for module in parse_modules(bytes).into_iter().flatten() {
-        let inside = Path::new(&module.path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            Path::new(&module.path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         assert!(inside, "{:?}", module.path);
     }
     if let Ok(pooling) = parse_pooling(bytes) {
