@@ -2,7 +2,8 @@
 //!
 //! A buffer is `[rows, width]` of activations. The rows of a batch are the tokens of its sequences, one sequence after the
 //! other, with no padding ([`embral_types::Batch`]). Every op gives each output element a fixed order of additions, so that a
-//! row never depends on its company. The suite in [`suite`] runs every op of a backend against f64.
+//! row never depends on its company. With the feature `suite`, a test suite runs every op of a backend against
+//! f64.
 
 mod spec;
 #[cfg(feature = "suite")]
