@@ -36,8 +36,18 @@ pub(crate) enum Body<B: Backend> {
     Static(StaticTable<B>),
 }
 
+impl<B: Backend> Body<B> {
+    /// The width of a pooled row.
+    fn width(&self) -> usize {
+        match self {
+            Self::Transformer { model, .. } => model.hidden(),
+            Self::Static(table) => table.width(),
+        }
+    }
+}
+
 impl<B: Backend> Native<B> {
-    fn pooled(&self, batch: &Batch, skip: usize, l2: bool, stages: &mut Stages) -> Result<(B::Buffer, usize)> {
+    fn pooled(&self, batch: &Batch, skip: usize, l2: bool, stages: &mut Stages) -> Result<B::Buffer> {
         let plan = self.backend.plan(batch)?;
         let start = Instant::now();
         match &self.body {
@@ -50,12 +60,12 @@ impl<B: Backend> Native<B> {
                 let pool = Pool { how: *pooling, skip, l2 };
                 let pooled = model.pool(&self.backend, &plan, &rows, batch, pool)?;
                 stages.pool = start.elapsed();
-                Ok((pooled, model.hidden()))
+                Ok(pooled)
             }
             Body::Static(table) => {
                 let pooled = table.pool(&self.backend, &plan, batch, l2)?;
                 stages.inference = start.elapsed();
-                Ok((pooled, table.width()))
+                Ok(pooled)
             }
         }
     }
@@ -64,14 +74,11 @@ impl<B: Backend> Native<B> {
 impl<B: Backend> Encoder for Native<B> {
     fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
         let mut stages = Stages::default();
-        let pooled_is_last = |width: usize| self.heads.is_empty() && width == self.dims;
-        let width = match &self.body {
-            Body::Transformer { model, .. } => model.hidden(),
-            Body::Static(table) => table.width(),
-        };
-        let (mut rows, mut width) = self.pooled(batch, skip, self.l2 && pooled_is_last(width), &mut stages)?;
+        let mut width = self.body.width();
+        let pooled_is_last = self.heads.is_empty() && width == self.dims;
+        let mut rows = self.pooled(batch, skip, self.l2 && pooled_is_last, &mut stages)?;
         let start = Instant::now();
-        if !pooled_is_last(width) {
+        if !pooled_is_last {
             for head in &self.heads {
                 rows = head.apply(&self.backend, rows, batch.len(), width)?;
                 width = head.width(width);

@@ -10,7 +10,7 @@ use embral_formats::Weights;
 use embral_forward::{Head, StaticTable, Transformer};
 use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
 use embral_tokenize::{BertOptions, Options, Tokenizer};
-use embral_types::{Error, ErrorKind, Pooling, Result};
+use embral_types::{Error, ErrorKind, Pooling, Result, Tensor};
 use std::path::Path;
 
 /// Tokens of a text that count in the default model, as model2vec has it.
@@ -188,14 +188,9 @@ fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tok
 }
 
 fn static_table(backend: &Cpu, spec: &StaticSpec, weights: &dyn Weights) -> Result<StaticTable<Cpu>> {
-    let finite = |name: &str| {
-        let tensor = weights.get(name)?;
-        embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
-        Ok(tensor)
-    };
-    let token_weights = spec.token_weights.as_deref().map(finite).transpose()?;
+    let token_weights = spec.token_weights.as_deref().map(|name| finite(weights, name)).transpose()?;
     let mapping = spec.mapping.as_deref().map(|name| weights.get(name)).transpose()?;
-    StaticTable::load(backend, &finite(&spec.table)?, token_weights.as_ref(), mapping.as_ref())
+    StaticTable::load(backend, &finite(weights, &spec.table)?, token_weights.as_ref(), mapping.as_ref())
         .map_err(|e| e.in_file(weights.file()))
 }
 
@@ -227,12 +222,18 @@ fn load_heads(backend: &Cpu, folder: &ModelFolder) -> Result<Vec<Head<Cpu>>> {
 }
 
 /// The tensor of that name, of that shape, finite.
-fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<embral_types::Tensor<'w>> {
-    let tensor = weights.get(name)?;
+fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<Tensor<'w>> {
+    let tensor = finite(weights, name)?;
     if tensor.shape() != shape {
         let message = format!("expected shape {shape:?}, found {:?}", tensor.shape());
         return Err(Error::new(ErrorKind::Mismatch, message).in_file(weights.file()).in_tensor(name));
     }
+    Ok(tensor)
+}
+
+/// The tensor of that name, without values that are not finite.
+fn finite<'w>(weights: &'w dyn Weights, name: &str) -> Result<Tensor<'w>> {
+    let tensor = weights.get(name)?;
     embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
     Ok(tensor)
 }
