@@ -11,7 +11,7 @@ pub mod suite;
 
 pub use spec::{Attention, Dense, Pool, Rope};
 
-use embral_types::{Activation, Batch, NormKind, Result, Tensor};
+use embral_types::{Activation, Batch, NormKind, Precision, Result, Tensor};
 
 /// The ops that a forward pass is made of.
 ///
@@ -33,10 +33,11 @@ pub trait Backend: Send + Sync {
     /// A name for people: the kind of hardware and the instructions in use.
     fn describe(&self) -> String;
 
-    /// Prepares `y = x Wᵀ + b`, the outputs of `parts` side by side (as query, key and value in one product).
-    fn load_linear(&self, parts: &[Dense<'_>]) -> Result<Self::Linear>;
+    /// Prepares `y = x Wᵀ + b`, the outputs of `parts` side by side (as query, key and value in one product), as a product of
+    /// the numbers that `precision` names.
+    fn load_linear(&self, parts: &[Dense<'_>], precision: Precision) -> Result<Self::Linear>;
     /// Prepares `y = act(x Gᵀ + c) ∘ (x Uᵀ + d)`.
-    fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>) -> Result<Self::Linear>;
+    fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>, precision: Precision) -> Result<Self::Linear>;
     /// Prepares a norm with scale `gamma` and, for some, shift `beta`.
     fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32) -> Result<Self::Norm>;
     /// Prepares a lookup table.

@@ -4,7 +4,7 @@
 
 use crate::{Attention, Backend, Dense, Embedding, Pool, Rope};
 use embral_testkit::oracle;
-use embral_types::{Activation, Batch, Dtype, Mask, NormKind, Pooling, Tensor};
+use embral_types::{Activation, Batch, Dtype, Mask, NormKind, Pooling, Precision, Tensor};
 
 /// Sequence lengths of every batch: one token, none, fewer and more than a vector of any instruction set.
 const LENGTHS: [usize; 6] = [1, 0, 3, 17, 40, 2];
@@ -111,7 +111,7 @@ impl<B: Backend> Suite<'_, B> {
                 .map(|(i, s)| s + bias.as_ref().map_or(0.0, |b| f64::from(b.to_f32()[i % n])))
                 .collect();
             let dense = Dense { weight, bias };
-            let w = self.backend.load_linear(std::slice::from_ref(&dense)).unwrap();
+            let w = self.backend.load_linear(std::slice::from_ref(&dense), Precision::F32).unwrap();
             let input = self.upload(&x, k);
             for (activation, f) in activations() {
                 let mut y = self.backend.buffer(rows, n).unwrap();
@@ -126,7 +126,7 @@ impl<B: Backend> Suite<'_, B> {
             self.check("linear_add", &self.read(&y, rows * n), &wanted);
 
             let up = Dense { weight: tensor(5, &[n, k]), bias: None };
-            let w = self.backend.load_gated(&dense, &up).unwrap();
+            let w = self.backend.load_gated(&dense, &up, Precision::F32).unwrap();
             let mut y = self.backend.buffer(rows, n).unwrap();
             self.backend.linear(&input, &w, Activation::Silu, &mut y).unwrap();
             let ups = oracle::product(&x, &up.weight.to_f32(), k);
@@ -139,7 +139,7 @@ impl<B: Backend> Suite<'_, B> {
     fn side_by_side(&self, x: &[f32], rows: usize, k: usize) {
         let parts = [3, 5].map(|n| Dense { weight: tensor(n as u64, &[n, k]), bias: None });
         let together: Vec<f32> = parts.iter().flat_map(|p| p.weight.to_f32()).collect();
-        let w = self.backend.load_linear(&parts).unwrap();
+        let w = self.backend.load_linear(&parts, Precision::F32).unwrap();
         let mut y = self.backend.buffer(rows, 8).unwrap();
         self.backend.linear(&self.upload(x, k), &w, Activation::Identity, &mut y).unwrap();
         self.check("linear side by side", &self.read(&y, rows * 8), &oracle::product(x, &together, k));

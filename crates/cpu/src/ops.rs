@@ -3,7 +3,7 @@
 use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table};
 use embral_backend::{Attention, Backend, Dense, Embedding, Pool, Rope};
 use embral_kernels::op;
-use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Result, Tensor};
+use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Precision, Result, Tensor};
 
 impl Backend for Cpu {
     type Buffer = Buffer;
@@ -17,12 +17,12 @@ impl Backend for Cpu {
         format!("cpu ({}, {} threads)", self.isa().name(), self.pool.threads())
     }
 
-    fn load_linear(&self, parts: &[Dense<'_>]) -> Result<Linear> {
-        Linear::side_by_side(parts)
+    fn load_linear(&self, parts: &[Dense<'_>], precision: Precision) -> Result<Linear> {
+        Linear::side_by_side(parts, numbers(precision))
     }
 
-    fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>) -> Result<Linear> {
-        Linear::gated(gate, up)
+    fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>, precision: Precision) -> Result<Linear> {
+        Linear::gated(gate, up, numbers(precision))
     }
 
     fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32) -> Result<Norm> {
@@ -163,6 +163,14 @@ impl Cpu {
         };
         let epilogue = op::gemm::Epilogue { bias: w.bias.as_deref(), activation, residual };
         op::gemm::gemm(&self.pool, x.values(), x.rows, &w.matrix, &epilogue, y.values_mut());
+    }
+}
+
+fn numbers(precision: Precision) -> op::gemm::Precision {
+    match precision {
+        Precision::F32 => op::gemm::Precision::F32,
+        Precision::Bf16 => op::gemm::Precision::Bf16,
+        Precision::Int8 => op::gemm::Precision::Int8,
     }
 }
 

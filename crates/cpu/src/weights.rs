@@ -1,7 +1,11 @@
 //! Weights in the form the kernels read.
 
 use embral_backend::Dense;
-use embral_kernels::op::{bag, gemm::PackedMatrix, norm};
+use embral_kernels::op::{
+    bag,
+    gemm::{PackedMatrix, Precision},
+    norm,
+};
 use embral_types::{Dtype, Error, ErrorKind, NormKind, Result, Tensor};
 
 /// A linear layer, packed into panels.
@@ -11,7 +15,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub(crate) fn side_by_side(parts: &[Dense<'_>]) -> Result<Self> {
+    pub(crate) fn side_by_side(parts: &[Dense<'_>], precision: Precision) -> Result<Self> {
         let [_, inputs] = matrix_shape(&parts[0].weight)?;
         let mut weights = Vec::new();
         let mut outputs = 0;
@@ -24,10 +28,10 @@ impl Linear {
             weights.append(&mut part.weight.to_f32());
         }
         let bias = biases(parts)?;
-        Ok(Self { matrix: PackedMatrix::pack(outputs, inputs, &weights), bias })
+        Ok(Self { matrix: PackedMatrix::pack(precision, outputs, inputs, &weights), bias })
     }
 
-    pub(crate) fn gated(gate: &Dense<'_>, up: &Dense<'_>) -> Result<Self> {
+    pub(crate) fn gated(gate: &Dense<'_>, up: &Dense<'_>, precision: Precision) -> Result<Self> {
         let [n, k] = matrix_shape(&gate.weight)?;
         if matrix_shape(&up.weight)? != [n, k] {
             return Err(Error::new(
@@ -36,7 +40,7 @@ impl Linear {
             ));
         }
         let bias = biases(&[gate.clone(), up.clone()])?;
-        let matrix = PackedMatrix::pack_gated(n, k, &gate.weight.to_f32(), &up.weight.to_f32());
+        let matrix = PackedMatrix::pack_gated(precision, n, k, &gate.weight.to_f32(), &up.weight.to_f32());
         Ok(Self { matrix, bias })
     }
 }

@@ -85,7 +85,7 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
             (info.max_tokens, info.pooling) = (max_tokens, pooling);
-            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights)?);
+            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, config.precision)?);
             let options = Options {
                 max_tokens: Some(max_tokens),
                 truncation: config.truncation,

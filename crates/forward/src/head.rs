@@ -1,7 +1,7 @@
 //! What comes after pooling: dense layers and norms over one row a sequence.
 
 use embral_backend::{Backend, Dense};
-use embral_types::{Activation, NormKind, Result, Tensor};
+use embral_types::{Activation, NormKind, Precision, Result, Tensor};
 
 /// One layer over pooled rows.
 pub enum Head<B: Backend> {
@@ -21,13 +21,13 @@ pub enum Head<B: Backend> {
 }
 
 impl<B: Backend> Head<B> {
-    /// A dense layer.
+    /// A dense layer, in f32 whatever the body is in: it costs one row a text.
     ///
     /// # Errors
     /// Where the shapes of weight and bias disagree.
     pub fn dense(backend: &B, dense: Dense<'_>, activation: Activation) -> Result<Self> {
         let width = dense.weight.shape().first().copied().unwrap_or(0);
-        Ok(Self::Dense { linear: backend.load_linear(&[dense])?, activation, width })
+        Ok(Self::Dense { linear: backend.load_linear(&[dense], Precision::F32)?, activation, width })
     }
 
     /// A layer norm.

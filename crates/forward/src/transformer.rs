@@ -4,7 +4,7 @@ use crate::load::Loader;
 use embral_backend::{Attention, Backend, Embedding, Pool, Rope};
 use embral_formats::Weights;
 use embral_models::{Blueprint, NormPlace, Positions, Role, WeightNames};
-use embral_types::{Batch, Result};
+use embral_types::{Batch, Precision, Result};
 
 /// The weights of a model on a backend, and how they are put together.
 pub struct Transformer<B: Backend> {
@@ -30,11 +30,17 @@ struct Block<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// Loads every tensor that the blueprint asks for.
+    /// Loads every tensor that the blueprint asks for; the linear layers of its blocks become products of `precision`.
     ///
     /// # Errors
     /// Where a tensor is missing, has another shape than the blueprint says, or holds a value that is not finite.
-    pub fn load(backend: &B, blueprint: &Blueprint, names: &WeightNames, weights: &dyn Weights) -> Result<Self> {
+    pub fn load(
+        backend: &B,
+        blueprint: &Blueprint,
+        names: &WeightNames,
+        weights: &dyn Weights,
+        precision: Precision,
+    ) -> Result<Self> {
         embral_models::check_shapes(blueprint, names, weights)?;
         let from = Loader { names, weights };
         let table = |role| backend.load_table(&from.weight(role, 0)?);
@@ -47,7 +53,7 @@ impl<B: Backend> Transformer<B> {
             Positions::Learned { offset, .. } => Some((table(Role::Position)?, offset)),
         };
         let blocks = (0..blueprint.layers)
-            .map(|layer| Block::load(backend, blueprint, &from, layer))
+            .map(|layer| Block::load(backend, blueprint, &from, layer, precision))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             attention,
@@ -151,7 +157,7 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    fn load(backend: &B, blueprint: &Blueprint, from: &Loader<'_>, layer: usize) -> Result<Self> {
+    fn load(backend: &B, blueprint: &Blueprint, from: &Loader<'_>, layer: usize, precision: Precision) -> Result<Self> {
         let norm = |role| from.norm(backend, &blueprint.norm, role, layer);
         let a = &blueprint.attention;
         let mlp = &blueprint.mlp;
@@ -161,20 +167,20 @@ impl<B: Backend> Block<B> {
             .collect::<Result<Vec<_>>>()?;
         let up = from.dense(Role::Up, layer, mlp.bias)?;
         let up = if mlp.gated {
-            backend.load_gated(&from.dense(Role::Gate, layer, mlp.bias)?, &up)?
+            backend.load_gated(&from.dense(Role::Gate, layer, mlp.bias)?, &up, precision)?
         } else {
-            backend.load_linear(&[up])?
+            backend.load_linear(&[up], precision)?
         };
         // Query and key norms have no shift in any model that has them.
         let head_norm =
             |role| backend.load_norm(blueprint.norm.kind, &from.weight(role, layer)?, None, blueprint.norm.eps);
         Ok(Self {
-            qkv: backend.load_linear(&qkv)?,
-            out: backend.load_linear(&[from.dense(Role::AttentionOut, layer, a.out_bias)?])?,
+            qkv: backend.load_linear(&qkv, precision)?,
+            out: backend.load_linear(&[from.dense(Role::AttentionOut, layer, a.out_bias)?], precision)?,
             attention_norm: norm(Role::AttentionNorm)?,
             head_norms: if a.qk_norm { Some((head_norm(Role::QueryNorm)?, head_norm(Role::KeyNorm)?)) } else { None },
             up,
-            down: backend.load_linear(&[from.dense(Role::Down, layer, mlp.bias)?])?,
+            down: backend.load_linear(&[from.dense(Role::Down, layer, mlp.bias)?], precision)?,
             mlp_norm: norm(Role::MlpNorm)?,
         })
     }

@@ -3,7 +3,7 @@
 
 use embral_kernels::op::activation::Activation;
 use embral_kernels::op::attention::{AttentionShape, attention};
-use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Residual, gemm};
+use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Precision, Residual, gemm};
 use embral_kernels::op::norm::{Norm, NormKind, norm_in_place};
 use embral_kernels::{Isa, Pool};
 use std::hint::black_box;
@@ -41,22 +41,56 @@ macro_rules! chains {
     };
 }
 chains!(chains512, "avx512f", 16, _mm512_set1_ps, _mm512_fmadd_ps);
+/// As `chains`, for an instruction that multiplies several numbers a lane.
+macro_rules! dot_chains {
+    ($name:ident, $features:literal, $ops:literal, $V:ty, $dot:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)]
+        fn $name(rounds: usize) -> f64 {
+            use std::arch::x86_64::*;
+            // SAFETY: vectors of plain numbers; all zeros are one.
+            #[allow(unsafe_code)]
+            let (y, mut x): ($V, [$V; 12]) = unsafe { std::mem::zeroed() };
+            let y = black_box(y);
+            for _ in 0..rounds {
+                for x in &mut x {
+                    *x = $dot(*x, y);
+                }
+            }
+            black_box(x);
+            (rounds * 12 * $ops * 2) as f64
+        }
+    };
+}
+dot_chains!(bf16, "avx512f,avx512bf16", 32, __m512, |x, y: __m512| {
+    // SAFETY: vectors of equal size.
+    #[allow(unsafe_code)]
+    let y = unsafe { std::mem::transmute::<__m512, __m512bh>(y) };
+    _mm512_dpbf16_ps(x, y, y)
+});
+dot_chains!(vnni, "avx512f,avx512vnni", 64, __m512i, |x, y| _mm512_dpbusd_epi32(x, y, y));
 chains!(chains256, "avx2,fma", 8, _mm256_set1_ps, _mm256_fmadd_ps);
 
 /// FLOP/s of all threads in registers, where the level has a loop for it.
-fn peak(pool: &Pool) -> Option<f64> {
+fn peak(pool: &Pool, precision: Precision) -> Option<f64> {
     const ROUNDS: usize = 2_000_000;
+    let isa = Isa::active();
+    let dots = precision.numbers().and_then(|n| isa.dots(n));
+    #[allow(unsafe_code)]
     let one = |_: usize| -> f64 {
-        match Isa::active() {
-            // SAFETY: the active level is one the machine has.
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            Isa::Avx512 => unsafe { chains512(ROUNDS) },
-            // SAFETY: the active level is one the machine has.
-            #[cfg(target_arch = "x86_64")]
-            #[allow(unsafe_code)]
-            Isa::Avx2 => unsafe { chains256(ROUNDS) },
-            _ => 0.0,
+        // SAFETY: the level is one the machine has.
+        unsafe {
+            match (isa, precision, dots) {
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx512, Precision::F32, _) => chains512(ROUNDS),
+                #[cfg(target_arch = "x86_64")]
+                (Isa::Avx2, Precision::F32, _) => chains256(ROUNDS),
+                #[cfg(target_arch = "x86_64")]
+                (_, _, Some(embral_kernels::Dots::Avx512Bf16)) => bf16(ROUNDS),
+                #[cfg(target_arch = "x86_64")]
+                (_, _, Some(embral_kernels::Dots::Avx512Vnni)) => vnni(ROUNDS),
+                _ => 0.0,
+            }
         }
     };
     let flop = one(0);
@@ -65,7 +99,7 @@ fn peak(pool: &Pool) -> Option<f64> {
             black_box(one(i));
         });
     });
-    (flop > 0.0).then(|| flop * pool.threads() as f64 / seconds)
+    (one(1) > 0.0 && flop >= 0.0).then(|| one(0) * pool.threads() as f64 / seconds)
 }
 
 fn numbers(n: usize) -> Vec<f32> {
@@ -76,34 +110,40 @@ fn main() {
     let threads = std::env::args().nth(1).and_then(|n| n.parse().ok());
     let pool = Pool::shared(threads);
     let _busy = pool.busy();
-    let peak = peak(&pool);
-    let share = |flops: f64| peak.map_or(String::new(), |peak| format!("{:5.1} %", 100.0 * flops / peak));
-    println!("{} x {}, registers only: {:.1} GFLOP/s", Isa::active().name(), pool.threads(), peak.unwrap_or(0.0) / 1e9);
-    for (rows, k, n, activation) in [
-        (4096, 384, 1536, Activation::Identity),
-        (4096, 384, 1536, Activation::GeluErf),
-        (4096, 1536, 384, Activation::Identity),
-        (4096, 384, 384, Activation::Identity),
-        (4096, 384, 1152, Activation::Identity),
-        (384, 384, 1536, Activation::Identity),
-        (128, 384, 1536, Activation::Identity),
-        (32, 384, 1536, Activation::Identity),
-        (11, 384, 1536, Activation::Identity),
-        (11, 1536, 384, Activation::Identity),
-        (1, 384, 1536, Activation::Identity),
-        (1024, 1024, 4096, Activation::Identity),
-    ] {
-        let (a, w, bias) = (numbers(rows * k), PackedMatrix::pack(n, k, &numbers(n * k)), numbers(n));
-        let mut out = vec![0.0; rows * n];
-        let e = Epilogue { bias: Some(&bias), activation, residual: Residual::None };
-        let seconds = fastest(|| gemm(&pool, &a, rows, &w, &e, &mut out));
-        let flops = (2 * rows * k * n) as f64 / seconds;
-        println!(
-            "gemm [{rows} x {k} x {n}] {activation:?}: {:.1} GFLOP/s {} {:.1} us",
-            flops / 1e9,
-            share(flops),
-            seconds * 1e6
-        );
+    for precision in Precision::ALL {
+        let peak = peak(&pool, precision);
+        let share = |flops: f64| peak.map_or(String::new(), |peak| format!("{:5.1} %", 100.0 * flops / peak));
+        println!("{precision:?} x {}, registers only: {:.1} GFLOP/s", pool.threads(), peak.unwrap_or(0.0) / 1e9);
+        for (rows, k, n, activation) in [
+            (4096, 384, 1536, Activation::Identity),
+            (4096, 384, 1536, Activation::GeluErf),
+            (4096, 1536, 384, Activation::Identity),
+            (4096, 384, 384, Activation::Identity),
+            (4096, 384, 1152, Activation::Identity),
+            (384, 384, 1536, Activation::Identity),
+            (128, 384, 1536, Activation::Identity),
+            (11, 384, 1536, Activation::Identity),
+            (11, 1536, 384, Activation::Identity),
+        ] {
+            let (a, w, bias) = (numbers(rows * k), PackedMatrix::pack(precision, n, k, &numbers(n * k)), numbers(n));
+            let mut out = vec![0.0; rows * n];
+            let e = Epilogue { bias: Some(&bias), activation, residual: Residual::None };
+            let seconds = fastest(|| gemm(&pool, &a, rows, &w, &e, &mut out));
+            let flops = (2 * rows * k * n) as f64 / seconds;
+            println!(
+                "gemm [{rows} x {k} x {n}] {activation:?}: {:.1} GFLOP/s {} {:.1} us",
+                flops / 1e9,
+                share(flops),
+                seconds * 1e6
+            );
+        }
+        for tokens in [11, 128, 384, 1024, 4096] {
+            let (micros, linear) = layers(&pool, tokens, precision);
+            println!(
+                "6 layers of MiniLM, {tokens} tokens in texts of 11: {micros:.0} us, {:.0} tokens/s, linear layers alone {linear:.0} us",
+                tokens as f64 / micros * 1e6
+            );
+        }
     }
     for (sequences, length) in [(32, 12), (32, 27), (32, 145), (8, 512)] {
         let shape = AttentionShape { heads: 12, kv_heads: 12, dim: 32, scale: 0.177, causal: false };
@@ -113,27 +153,15 @@ fn main() {
         let mut out = vec![0.0; rows * shape.out_width()];
         let seconds = fastest(|| attention(&pool, &qkv, &offsets, &shape, &mut out));
         let flops = (4 * rows * length * shape.out_width()) as f64 / seconds;
-        println!(
-            "attention [{sequences} x {length}]: {:.1} GFLOP/s {} {:.1} us",
-            flops / 1e9,
-            share(flops),
-            seconds * 1e6
-        );
-    }
-    for tokens in [11, 128, 384, 4096] {
-        let (micros, linear) = layers(&pool, tokens);
-        println!(
-            "6 layers of MiniLM, {tokens} tokens in texts of 11: {micros:.0} us, {:.0} tokens/s, linear layers alone {linear:.0} us",
-            tokens as f64 / micros * 1e6
-        );
+        println!("attention [{sequences} x {length}]: {:.1} GFLOP/s {:.1} us", flops / 1e9, seconds * 1e6);
     }
 }
 
 /// Microseconds of the six layers of all-MiniLM-L6-v2, and of their matrix products alone.
-fn layers(pool: &Pool, tokens: usize) -> (f64, f64) {
+fn layers(pool: &Pool, tokens: usize, precision: Precision) -> (f64, f64) {
     const HIDDEN: usize = 384;
     const WIDE: usize = 1536;
-    let matrix = |n, k| PackedMatrix::pack(n, k, &numbers(n * k));
+    let matrix = |n, k| PackedMatrix::pack(precision, n, k, &numbers(n * k));
     let weights: Vec<_> = (0..6)
         .map(|_| [matrix(3 * HIDDEN, HIDDEN), matrix(HIDDEN, HIDDEN), matrix(WIDE, HIDDEN), matrix(HIDDEN, WIDE)])
         .collect();

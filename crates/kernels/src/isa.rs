@@ -15,7 +15,60 @@ pub enum Isa {
     Neon,
 }
 
+/// Numbers that some machines multiply faster than f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// bf16, summed in f32.
+    Bf16,
+    /// 8-bit integers, summed in 32 bits.
+    Int8,
+}
+
+/// Instructions beyond a level that multiply and add several small numbers in each lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dots {
+    /// `vdpbf16ps` on 512 bits.
+    Avx512Bf16,
+    /// `vpdpbusd` on 512 bits.
+    Avx512Vnni,
+    /// `vpdpbusd` on 256 bits without AVX-512.
+    AvxVnni,
+    /// `bfdot`.
+    NeonBf16,
+    /// `sdot`.
+    NeonDotprod,
+}
+
+impl Dots {
+    /// What they multiply.
+    pub fn of(self) -> Numbers {
+        match self {
+            Self::Avx512Bf16 | Self::NeonBf16 => Numbers::Bf16,
+            Self::Avx512Vnni | Self::AvxVnni | Self::NeonDotprod => Numbers::Int8,
+        }
+    }
+
+    /// The name of the feature, as the processor's documentation has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::Avx512Vnni => "avx512-vnni",
+            Self::AvxVnni => "avx-vnni",
+            Self::NeonBf16 => "bf16",
+            Self::NeonDotprod => "dotprod",
+        }
+    }
+}
+
 impl Isa {
+    /// The instructions that this machine has at this level for products of `numbers`; `None` where the level makes them of
+    /// others.
+    pub fn dots(self, numbers: Numbers) -> Option<Dots> {
+        static FOUND: OnceLock<Vec<(Isa, Dots)>> = OnceLock::new();
+        let all = FOUND.get_or_init(detect_dots);
+        all.iter().find(|(isa, dots)| *isa == self && dots.of() == numbers).map(|(_, dots)| *dots)
+    }
+
     /// Every level, whether this machine has it or not.
     pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon];
 
@@ -85,6 +138,34 @@ impl Isa {
 #[cfg(target_arch = "x86_64")]
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect_dots() -> Vec<(Isa, Dots)> {
+    [
+        (Isa::Avx512, Dots::Avx512Bf16, is_x86_feature_detected!("avx512bf16")),
+        (Isa::Avx512, Dots::Avx512Vnni, is_x86_feature_detected!("avx512vnni")),
+        (Isa::Avx2, Dots::AvxVnni, is_x86_feature_detected!("avxvnni")),
+    ]
+    .into_iter()
+    .filter_map(|(isa, dots, found)| (found && isa.is_available()).then_some((isa, dots)))
+    .collect()
+}
+
+#[cfg(target_arch = "aarch64")]
+fn detect_dots() -> Vec<(Isa, Dots)> {
+    [
+        (Dots::NeonBf16, std::arch::is_aarch64_feature_detected!("bf16")),
+        (Dots::NeonDotprod, std::arch::is_aarch64_feature_detected!("dotprod")),
+    ]
+    .into_iter()
+    .filter_map(|(dots, found)| found.then_some((Isa::Neon, dots)))
+    .collect()
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detect_dots() -> Vec<(Isa, Dots)> {
+    Vec::new()
 }
 
 /// The best of `available` (best first) that is no better than `cap`.

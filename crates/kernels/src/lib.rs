@@ -19,5 +19,5 @@ mod simd;
 mod sweep;
 mod tile;
 
-pub use isa::Isa;
+pub use isa::{Dots, Isa, Numbers};
 pub use pool::{Busy, Pool};

@@ -57,18 +57,26 @@ impl FromStr for Pooling {
 
 /// In which numbers a model is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Precision {
     /// 32-bit floats throughout.
     #[default]
     F32,
+    /// Products of bf16, with sums and everything else in f32.
+    Bf16,
+    /// Linear layers of 8-bit integers (weights by column, activations by row), attention in bf16, everything else in f32.
+    Int8,
 }
 
 impl Precision {
+    /// Every precision, most exact first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
         }
     }
 }
@@ -83,10 +91,9 @@ impl FromStr for Precision {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        match name {
-            "f32" => Ok(Self::F32),
-            _ => Err(Error::new(ErrorKind::Unsupported, format!("unknown precision {name:?}: this version has f32"))),
-        }
+        Self::ALL.into_iter().find(|precision| precision.name() == name).ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, format!("unknown precision {name:?}: expected f32, bf16 or int8"))
+        })
     }
 }
 
@@ -135,7 +142,9 @@ mod tests {
             assert_eq!(pooling.name().parse::<Pooling>().unwrap(), pooling);
         }
         assert!("average".parse::<Pooling>().unwrap_err().to_string().contains("expected mean"));
-        assert_eq!("f32".parse::<Precision>().unwrap(), Precision::F32);
+        for precision in Precision::ALL {
+            assert_eq!(precision.name().parse::<Precision>().unwrap(), precision);
+        }
         assert!("f8".parse::<Precision>().unwrap_err().to_string().contains("f8"));
     }
 }

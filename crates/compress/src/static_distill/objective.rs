@@ -14,7 +14,7 @@ use super::{optimise::each_row, plan::dot};
 use crate::share;
 use embral_kernels::{
     Pool,
-    op::gemm::{Epilogue, PackedMatrix, gemm},
+    op::gemm::{Epilogue, PackedMatrix, Precision, gemm},
 };
 
 /// Rows of a similarity matrix given to one task.
@@ -140,7 +140,7 @@ impl Objective {
         let both = with_transpose(pool, &slope, n);
         let columns: Vec<f32> = (0..cut).flat_map(|c| units.iter().skip(c).step_by(cut).copied()).collect();
         let mut back = vec![0.0; n * cut];
-        gemm(pool, &both, n, &PackedMatrix::pack(cut, n, &columns), &Epilogue::default(), &mut back);
+        gemm(pool, &both, n, &PackedMatrix::pack(Precision::F32, cut, n, &columns), &Epilogue::default(), &mut back);
         let rows = each_row(by_unit, view.width).zip(back.chunks(cut)).zip(units.chunks(cut)).zip(&lengths);
         for (((to, back), unit), length) in rows {
             // Through the length of a cut: what points along the vector has no effect.
@@ -157,7 +157,7 @@ impl Objective {
 fn similarities(pool: &Pool, x: &[f32], width: usize) -> Vec<f32> {
     let n = x.len() / width;
     let mut out = vec![0.0; n * n];
-    gemm(pool, x, n, &PackedMatrix::pack(n, width, x), &Epilogue::default(), &mut out);
+    gemm(pool, x, n, &PackedMatrix::pack(Precision::F32, n, width, x), &Epilogue::default(), &mut out);
     out
 }
 

@@ -13,7 +13,7 @@ use super::{
 use crate::{Progress, random::Random, share};
 use embral_kernels::{
     Pool,
-    op::gemm::{Epilogue, PackedMatrix, gemm},
+    op::gemm::{Epilogue, PackedMatrix, Precision, gemm},
 };
 
 /// Rows whose vectors are read by one task.
@@ -57,7 +57,7 @@ pub(crate) fn refine(table: &mut [f32], material: &Material<'_>, progress: &mut 
         leaf: settings.leaf,
         pair_limit: settings.pair_limit,
     };
-    let projection = PackedMatrix::pack(width, basis.width, &basis.directions);
+    let projection = PackedMatrix::pack(Precision::F32, width, basis.width, &basis.directions);
     let mut random = Random::new(seed);
     let mut adam = Adam::new(table.len() / width, width);
     let mut plan = planner.draw(&mut random);

@@ -9,7 +9,7 @@ use super::{
 };
 use embral_kernels::{
     Pool,
-    op::gemm::{Epilogue, PackedMatrix, gemm},
+    op::gemm::{Epilogue, PackedMatrix, Precision, gemm},
 };
 
 /// Texts whose vectors decide which way the table is turned.
@@ -26,7 +26,7 @@ pub(crate) fn start(pool: &Pool, pieces: &Vectors, basis: &Basis, counts: &[u64]
         pieces.read(index, row);
     }
     let mut table = vec![0.0; rows * width];
-    let projection = PackedMatrix::pack(width, basis.width, &basis.directions);
+    let projection = PackedMatrix::pack(Precision::F32, width, basis.width, &basis.directions);
     gemm(pool, &alone, rows, &projection, &Epilogue::default(), &mut table);
     let total = counts.iter().sum::<u64>().max(1) as f64;
     for (row, &count) in each_row(&mut table, width).zip(counts) {
@@ -50,7 +50,7 @@ pub(crate) fn turn(pool: &Pool, table: &mut Vec<f32>, width: usize, tokens: &Tok
     }
     let basis = Basis::of(pool, order.len(), width, width, |i, out| out.copy_from_slice(&units[i * width..][..width]));
     let mut turned = vec![0.0; table.len()];
-    let directions = PackedMatrix::pack(width, width, &basis.directions);
+    let directions = PackedMatrix::pack(Precision::F32, width, width, &basis.directions);
     gemm(pool, table, table.len() / width, &directions, &Epilogue::default(), &mut turned);
     *table = turned;
     basis.energy

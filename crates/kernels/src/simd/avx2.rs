@@ -3,14 +3,20 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has the instructions.
+/// Proof that the machine has the instructions, and those of AVX-VNNI where `VNNI` says so.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const VNNI: bool>(());
 
 /// Compiles `kernel` with the instructions.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx2(()))
+    kernel.run(Avx2::<false>(()))
+}
+
+/// Compiles `kernel` with the instructions and those for 8-bit integers.
+#[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+pub(super) fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2::<true>(()))
 }
 
 /// All ones in the first `count` lanes.
@@ -27,13 +33,19 @@ unsafe fn power(n: __m256i) -> __m256 {
     unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127)))) }
 }
 
-// SAFETY of every block below: an `Avx2` exists only inside `run`, so the machine has the instructions; what pointers point at is
+// SAFETY of every block below: an `Avx2` exists only inside `run` and `run_vnni`, so the machine has the instructions; what pointers point at is
 // the caller's promise in the contract of the trait.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type V = __m256;
+    type W = __m256i;
     const LANES: usize = 8;
     const TILE: usize = 6;
+    // The parts of a word and of two vectors of weights take registers too.
+    const TILE_BF16: usize = 4;
+    const TILE_INT8: usize = if VNNI { 6 } else { 4 };
+    const WORDS_INT8: usize = if VNNI { 1 } else { 2 };
+    const OFFSET_INT8: u8 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -88,6 +100,61 @@ impl Simd for Avx2 {
                 self.store(to.add(j * to_stride), _mm256_permute2f128_ps::<0x20>(t[j], t[4 + j]));
                 self.store(to.add((4 + j) * to_stride), _mm256_permute2f128_ps::<0x31>(t[j], t[4 + j]));
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const f32) -> __m256i {
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut f32, w: __m256i) {
+        unsafe { _mm256_storeu_si256(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn splat_word(self, p: *const f32) -> __m256i {
+        unsafe { _mm256_set1_epi32(*p.cast::<i32>()) }
+    }
+    #[inline(always)]
+    fn words_to_f32(self, w: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(w) }
+    }
+    #[inline(always)]
+    fn zero_words(self) -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, a: __m256i, b: __m256i, sum: __m256) -> __m256 {
+        unsafe {
+            let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            let (a0, a1) = (_mm256_slli_epi32::<16>(a), _mm256_and_si256(a, high));
+            let (b0, b1) = (_mm256_slli_epi32::<16>(b), _mm256_and_si256(b, high));
+            let sum = _mm256_fmadd_ps(_mm256_castsi256_ps(a0), _mm256_castsi256_ps(b0), sum);
+            _mm256_fmadd_ps(_mm256_castsi256_ps(a1), _mm256_castsi256_ps(b1), sum)
+        }
+    }
+    #[inline(always)]
+    fn spread_int8(self, b: __m256i) -> [__m256i; 2] {
+        if VNNI {
+            return [b, b];
+        }
+        // Even and odd bytes, as signed 16-bit integers: `vpmaddubsw` on bytes would saturate.
+        unsafe { [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)), _mm256_srai_epi16::<8>(b)] }
+    }
+    #[inline(always)]
+    unsafe fn splat_int8(self, p: *const f32) -> [__m256i; 2] {
+        unsafe {
+            let first = self.splat_word(p);
+            [first, if VNNI { first } else { self.splat_word(p.add(1)) }]
+        }
+    }
+    #[inline(always)]
+    fn dot_int8(self, a: [__m256i; 2], b: [__m256i; 2], sum: __m256i) -> __m256i {
+        unsafe {
+            if VNNI {
+                return _mm256_dpbusd_avx_epi32(sum, a[0], b[0]);
+            }
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a[0], b[0]));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a[1], b[1]))
         }
     }
     #[inline(always)]

@@ -3,14 +3,30 @@
 use super::{Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has the instructions.
+/// Proof that the machine has the instructions, and `DOTS` beside them.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const DOTS: u8>(());
+
+const NONE: u8 = 0;
+const BF16: u8 = 1;
+const VNNI: u8 = 2;
 
 /// Compiles `kernel` with the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    kernel.run(Avx512::<NONE>(()))
+}
+
+/// Compiles `kernel` with the instructions and those for bf16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+pub(super) fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<BF16>(()))
+}
+
+/// Compiles `kernel` with the instructions and those for 8-bit integers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(super) fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512::<VNNI>(()))
 }
 
 #[inline(always)]
@@ -18,13 +34,18 @@ fn first(count: usize) -> __mmask16 {
     ((1_u32 << count) - 1) as __mmask16
 }
 
-// SAFETY of every block below: an `Avx512` exists only inside `run`, so the machine has the instructions; what pointers point at is
+// SAFETY of every block below: an `Avx512` exists only inside the functions above, so the machine has the instructions; what pointers point at is
 // the caller's promise in the contract of the trait.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
-impl Simd for Avx512 {
+impl<const DOTS: u8> Simd for Avx512<DOTS> {
     type V = __m512;
+    type W = __m512i;
     const LANES: usize = 16;
     const TILE: usize = 14;
+    const TILE_BF16: usize = if DOTS == BF16 { 14 } else { 12 };
+    const TILE_INT8: usize = if DOTS == VNNI { 14 } else { 12 };
+    const WORDS_INT8: usize = if DOTS == VNNI { 1 } else { 2 };
+    const OFFSET_INT8: u8 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -89,6 +110,69 @@ impl Simd for Avx512 {
                 self.store(to.add((8 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(ab_even, cd_even));
                 self.store(to.add((12 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd));
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const f32) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut f32, w: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn splat_word(self, p: *const f32) -> __m512i {
+        unsafe { _mm512_set1_epi32(*p.cast::<i32>()) }
+    }
+    #[inline(always)]
+    fn words_to_f32(self, w: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(w) }
+    }
+    #[inline(always)]
+    fn zero_words(self) -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, a: __m512i, b: __m512i, sum: __m512) -> __m512 {
+        unsafe {
+            if DOTS == BF16 {
+                // The intrinsic's own types: vectors of 32 bf16, the same bits.
+                return _mm512_dpbf16_ps(
+                    sum,
+                    std::mem::transmute::<__m512i, __m512bh>(a),
+                    std::mem::transmute::<__m512i, __m512bh>(b),
+                );
+            }
+            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let (a0, a1) = (_mm512_slli_epi32::<16>(a), _mm512_and_si512(a, high));
+            let (b0, b1) = (_mm512_slli_epi32::<16>(b), _mm512_and_si512(b, high));
+            let sum = _mm512_fmadd_ps(_mm512_castsi512_ps(a0), _mm512_castsi512_ps(b0), sum);
+            _mm512_fmadd_ps(_mm512_castsi512_ps(a1), _mm512_castsi512_ps(b1), sum)
+        }
+    }
+    #[inline(always)]
+    fn spread_int8(self, b: __m512i) -> [__m512i; 2] {
+        if DOTS == VNNI {
+            return [b, b];
+        }
+        // Even and odd bytes, as signed 16-bit integers.
+        unsafe { [_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b)), _mm512_srai_epi16::<8>(b)] }
+    }
+    #[inline(always)]
+    unsafe fn splat_int8(self, p: *const f32) -> [__m512i; 2] {
+        unsafe {
+            let first = self.splat_word(p);
+            [first, if DOTS == VNNI { first } else { self.splat_word(p.add(1)) }]
+        }
+    }
+    #[inline(always)]
+    fn dot_int8(self, a: [__m512i; 2], b: [__m512i; 2], sum: __m512i) -> __m512i {
+        unsafe {
+            if DOTS == VNNI {
+                return _mm512_dpbusd_epi32(sum, a[0], b[0]);
+            }
+            let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a[0], b[0]));
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a[1], b[1]))
         }
     }
     #[inline(always)]

@@ -18,6 +18,7 @@ mod neon;
 mod scalar;
 
 use crate::Isa;
+use crate::isa::Dots;
 
 /// The vector instructions of one level.
 pub(crate) trait Simd: Copy {
@@ -25,8 +26,18 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Values in a vector, a power of two, at most 16.
     const LANES: usize;
+    /// `LANES` words of 32 bits: pairs of bf16, quads of 8-bit integers, or integers.
+    type W: Copy;
     /// Rows of the largest tile whose accumulators, two vectors a row, fit into the registers beside what they are made from.
     const TILE: usize;
+    /// [`Simd::TILE`] of products of bf16.
+    const TILE_BF16: usize;
+    /// [`Simd::TILE`] of products of 8-bit integers.
+    const TILE_INT8: usize;
+    /// Words that hold four activations of 8 bits: 1 where an instruction multiplies bytes, 2 where it multiplies 16-bit integers.
+    const WORDS_INT8: usize;
+    /// What is taken from an activation of 8 bits, 0 to 255, before it is stored: 128 where the instruction wants it signed.
+    const OFFSET_INT8: u8;
 
     fn splat(self, x: f32) -> Self::V;
     /// Asks for the cache line at `p`, which may point anywhere.
@@ -57,6 +68,30 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `LANES` rows can be read at `from` and written at `to`.
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
+
+    /// # Safety
+    /// `LANES` words can be read at `p`.
+    unsafe fn load_words(self, p: *const f32) -> Self::W;
+    /// # Safety
+    /// `LANES` words can be written at `p`.
+    unsafe fn store_words(self, p: *mut f32, w: Self::W);
+    /// One word in all lanes.
+    /// # Safety
+    /// A word can be read at `p`.
+    unsafe fn splat_word(self, p: *const f32) -> Self::W;
+    /// Integers to floats, rounded to nearest.
+    fn words_to_f32(self, w: Self::W) -> Self::V;
+    fn zero_words(self) -> Self::W;
+    /// `sum + a0 b0 + a1 b1` for the two bf16 of each lane.
+    fn dot_bf16(self, a: Self::W, b: Self::W, sum: Self::V) -> Self::V;
+    /// Weights of 8 bits in the form in which they are multiplied, which several rows then share.
+    fn spread_int8(self, b: Self::W) -> [Self::W; 2];
+    /// Four activations in all lanes, from [`Simd::WORDS_INT8`] words.
+    /// # Safety
+    /// As many words can be read at `p`.
+    unsafe fn splat_int8(self, p: *const f32) -> [Self::W; 2];
+    /// `sum + Σ a b` for the four 8-bit integers of each lane: exact.
+    fn dot_int8(self, a: [Self::W; 2], b: [Self::W; 2], sum: Self::W) -> Self::W;
 
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -142,6 +177,32 @@ impl Isa {
         }
     }
 
+    /// Runs `kernel` with the instructions of this level and, where `dots` says so, those of the machine that multiply what
+    /// `numbers` says. Without them the same products are made of other instructions.
+    ///
+    /// # Panics
+    /// Where the machine does not have them.
+    #[inline]
+    pub(crate) fn run_with<K: Kernel>(self, dots: Option<Dots>, kernel: K) -> K::Output {
+        let Some(dots) = dots else { return self.run(kernel) };
+        assert!(self.is_available() && self.dots(dots.of()) == Some(dots), "this machine has no {dots:?}");
+        // SAFETY: the assertion above, for every arm.
+        match dots {
+            #[cfg(target_arch = "x86_64")]
+            Dots::Avx512Bf16 => unsafe { avx512::run_bf16(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Dots::Avx512Vnni => unsafe { avx512::run_vnni(kernel) },
+            #[cfg(target_arch = "x86_64")]
+            Dots::AvxVnni => unsafe { avx2::run_vnni(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Dots::NeonBf16 => unsafe { neon::run_bf16(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Dots::NeonDotprod => unsafe { neon::run_dotprod(kernel) },
+            #[allow(unreachable_patterns, reason = "which instructions are left depends on the architecture")]
+            _ => unreachable!("an available instruction belongs to this architecture"),
+        }
+    }
+
     /// Values in a vector.
     #[cfg(test)]
     pub(crate) fn lanes(self) -> usize {
@@ -159,6 +220,12 @@ impl Kernel for Lanes {
     fn run<S: Simd>(self, _: S) -> usize {
         S::LANES
     }
+}
+
+/// What the levels without an instruction for it do: the values of a word, low bits first.
+#[inline(always)]
+fn bf16_of(word: u32) -> [f32; 2] {
+    [f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000)]
 }
 
 /// Half precision to single: exact.

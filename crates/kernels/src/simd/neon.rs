@@ -3,19 +3,100 @@
 use super::{Kernel, Simd};
 use std::arch::aarch64::*;
 
-/// Proof that the machine has the instructions.
+/// Proof that the machine has the instructions, and `DOTS` beside them.
 #[derive(Clone, Copy)]
-pub(crate) struct Neon(());
+pub(crate) struct Neon<const DOTS: u8>(());
+
+const NONE: u8 = 0;
+const BF16: u8 = 1;
+const DOTPROD: u8 = 2;
 
 /// Compiles `kernel` with the instructions.
 #[target_feature(enable = "neon")]
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Neon(()))
+    kernel.run(Neon::<NONE>(()))
+}
+
+/// Compiles `kernel` with the instructions and those for bf16.
+#[target_feature(enable = "neon,bf16")]
+pub(super) fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Neon::<BF16>(()))
+}
+
+/// Compiles `kernel` with the instructions and those for 8-bit integers.
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn run_dotprod<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Neon::<DOTPROD>(()))
 }
 
 /// Two registers.
 #[derive(Clone, Copy)]
 pub(crate) struct Pair(float32x4_t, float32x4_t);
+
+/// Two registers of words.
+#[derive(Clone, Copy)]
+pub(crate) struct Words(uint32x4_t, uint32x4_t);
+
+/// `bfdot`, whose intrinsic is not in stable Rust.
+///
+/// # Safety
+/// The machine has bf16.
+#[inline(always)]
+unsafe fn bfdot(mut sum: float32x4_t, a: uint32x4_t, b: uint32x4_t) -> float32x4_t {
+    // SAFETY: the caller's promise; it touches nothing but its operands.
+    unsafe {
+        std::arch::asm!(
+            ".arch_extension bf16",
+            "bfdot {0:v}.4s, {1:v}.8h, {2:v}.8h",
+            inout(vreg) sum, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// `sdot`, whose intrinsic is not in stable Rust.
+///
+/// # Safety
+/// The machine has dotprod.
+#[inline(always)]
+unsafe fn sdot(mut sum: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    // SAFETY: the caller's promise; it touches nothing but its operands.
+    unsafe {
+        std::arch::asm!(
+            ".arch_extension dotprod",
+            "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+            inout(vreg) sum, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// What `sdot` computes, of products of 16 bits that are added in pairs.
+#[inline(always)]
+fn dot_of_products(sum: uint32x4_t, a: uint32x4_t, b: uint32x4_t) -> uint32x4_t {
+    // SAFETY: called from the methods of `Neon` only.
+    unsafe {
+        let (a, b) = (vreinterpretq_s8_u32(a), vreinterpretq_s8_u32(b));
+        let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+        let high = vpaddlq_s16(vmull_high_s8(a, b));
+        vaddq_u32(sum, vreinterpretq_u32_s32(vpaddq_s32(low, high)))
+    }
+}
+
+/// `sum + a0 b0 + a1 b1` with the values of bf16 widened.
+#[inline(always)]
+fn dot_of_widened(sum: float32x4_t, a: uint32x4_t, b: uint32x4_t) -> float32x4_t {
+    // SAFETY: called from the methods of `Neon` only.
+    unsafe {
+        let high = vdupq_n_u32(0xffff_0000);
+        let (a0, b0) = (vshlq_n_u32::<16>(a), vshlq_n_u32::<16>(b));
+        let (a1, b1) = (vandq_u32(a, high), vandq_u32(b, high));
+        let sum = vfmaq_f32(sum, vreinterpretq_f32_u32(a0), vreinterpretq_f32_u32(b0));
+        vfmaq_f32(sum, vreinterpretq_f32_u32(a1), vreinterpretq_f32_u32(b1))
+    }
+}
 
 /// `Pair` of one intrinsic applied to both halves of its arguments.
 macro_rules! halves {
@@ -80,13 +161,18 @@ unsafe fn transpose_4(from: *const f32, from_stride: usize, to: *mut f32, to_str
     }
 }
 
-// SAFETY of every block below: a `Neon` exists only inside `run`, so the machine has the instructions; what pointers point at is the
+// SAFETY of every block below: a `Neon` exists only inside the functions above, so the machine has the instructions; what pointers point at is the
 // caller's promise in the contract of the trait.
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
-impl Simd for Neon {
+impl<const DOTS: u8> Simd for Neon<DOTS> {
     type V = Pair;
+    type W = Words;
     const LANES: usize = 8;
     const TILE: usize = 6;
+    const TILE_BF16: usize = if DOTS == BF16 { 6 } else { 4 };
+    const TILE_INT8: usize = if DOTS == DOTPROD { 6 } else { 4 };
+    const WORDS_INT8: usize = 1;
+    const OFFSET_INT8: u8 = 128;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {
@@ -150,6 +236,54 @@ impl Simd for Neon {
             transpose_4(from, from_stride, to, to_stride);
             transpose_4(from.add(4), from_stride, to.add(4 * to_stride), to_stride);
         }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const f32) -> Words {
+        unsafe { Words(vld1q_u32(p.cast()), vld1q_u32(p.cast::<u32>().add(4))) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut f32, w: Words) {
+        unsafe {
+            vst1q_u32(p.cast(), w.0);
+            vst1q_u32(p.cast::<u32>().add(4), w.1);
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_word(self, p: *const f32) -> Words {
+        let half = unsafe { vld1q_dup_u32(p.cast()) };
+        Words(half, half)
+    }
+    #[inline(always)]
+    fn words_to_f32(self, w: Words) -> Pair {
+        unsafe { Pair(vcvtq_f32_s32(vreinterpretq_s32_u32(w.0)), vcvtq_f32_s32(vreinterpretq_s32_u32(w.1))) }
+    }
+    #[inline(always)]
+    fn zero_words(self) -> Words {
+        let half = unsafe { vdupq_n_u32(0) };
+        Words(half, half)
+    }
+    #[inline(always)]
+    fn dot_bf16(self, a: Words, b: Words, sum: Pair) -> Pair {
+        if DOTS == BF16 {
+            return unsafe { Pair(bfdot(sum.0, a.0, b.0), bfdot(sum.1, a.1, b.1)) };
+        }
+        Pair(dot_of_widened(sum.0, a.0, b.0), dot_of_widened(sum.1, a.1, b.1))
+    }
+    #[inline(always)]
+    fn spread_int8(self, b: Words) -> [Words; 2] {
+        [b, b]
+    }
+    #[inline(always)]
+    unsafe fn splat_int8(self, p: *const f32) -> [Words; 2] {
+        [unsafe { self.splat_word(p) }; 2]
+    }
+    #[inline(always)]
+    fn dot_int8(self, a: [Words; 2], b: [Words; 2], sum: Words) -> Words {
+        let (a, b) = (a[0], b[0]);
+        if DOTS == DOTPROD {
+            return unsafe { Words(sdot(sum.0, a.0, b.0), sdot(sum.1, a.1, b.1)) };
+        }
+        Words(dot_of_products(sum.0, a.0, b.0), dot_of_products(sum.1, a.1, b.1))
     }
     #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {

@@ -1,7 +1,7 @@
 //! The portable level: four lanes in an array, multiplication and addition rounded separately, because a fused one without the
 //! instruction is a library call.
 
-use super::{Simd, f16_to_f32};
+use super::{Simd, bf16_of, f16_to_f32};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
@@ -27,8 +27,13 @@ fn power(n: i32) -> f32 {
 
 impl Simd for Scalar {
     type V = V;
+    type W = [u32; LANES];
     const LANES: usize = LANES;
     const TILE: usize = 4;
+    const TILE_BF16: usize = 4;
+    const TILE_INT8: usize = 4;
+    const WORDS_INT8: usize = 1;
+    const OFFSET_INT8: u8 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {
@@ -80,6 +85,55 @@ impl Simd for Scalar {
                 unsafe { *to.add(c * to_stride + r) = *from.add(r * from_stride + c) }
             }
         }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const f32) -> [u32; LANES] {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u32; LANES]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_words(self, p: *mut f32, w: [u32; LANES]) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<[u32; LANES]>().write_unaligned(w) }
+    }
+    #[inline(always)]
+    unsafe fn splat_word(self, p: *const f32) -> [u32; LANES] {
+        // SAFETY: the caller's promise.
+        [unsafe { *p.cast::<u32>() }; LANES]
+    }
+    #[inline(always)]
+    fn words_to_f32(self, w: [u32; LANES]) -> V {
+        w.map(|w| w as i32 as f32)
+    }
+    #[inline(always)]
+    fn zero_words(self) -> [u32; LANES] {
+        [0; LANES]
+    }
+    #[inline(always)]
+    fn dot_bf16(self, a: [u32; LANES], b: [u32; LANES], mut sum: V) -> V {
+        for (lane, sum) in sum.iter_mut().enumerate() {
+            let ([a0, a1], [b0, b1]) = (bf16_of(a[lane]), bf16_of(b[lane]));
+            *sum = *sum + a0 * b0 + a1 * b1;
+        }
+        sum
+    }
+    #[inline(always)]
+    fn spread_int8(self, b: [u32; LANES]) -> [[u32; LANES]; 2] {
+        [b, b]
+    }
+    #[inline(always)]
+    unsafe fn splat_int8(self, p: *const f32) -> [[u32; LANES]; 2] {
+        // SAFETY: the caller's promise.
+        [unsafe { self.splat_word(p) }; 2]
+    }
+    #[inline(always)]
+    fn dot_int8(self, a: [[u32; LANES]; 2], b: [[u32; LANES]; 2], mut sum: [u32; LANES]) -> [u32; LANES] {
+        for (lane, sum) in sum.iter_mut().enumerate() {
+            let products = a[0][lane].to_le_bytes().into_iter().zip(b[0][lane].to_le_bytes());
+            let term: i32 = products.map(|(a, b)| i32::from(a) * i32::from(b as i8)).sum();
+            *sum = sum.wrapping_add(term as u32);
+        }
+        sum
     }
     #[inline(always)]
     fn add(self, a: V, b: V) -> V {

@@ -8,7 +8,7 @@ use crate::math::exp2;
 use crate::parts::Parts;
 use crate::scratch::{self, Buffer, LINE};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{self, DEPTH, MAX_TILE, STRIDE, Tiles, block_index, blocks_len};
+use crate::tile::{self, DEPTH, F32, MAX_TILE, STRIDE, Tiles, block_index, blocks_len};
 use crate::{Isa, Pool};
 use std::cell::Cell;
 
@@ -198,7 +198,15 @@ impl Kernel for Head<'_> {
                     let to = &mut scores[block_index(rows, 0, p * panel)..][..(rows - 1) * STRIDE + panel];
                     // SAFETY: the blocks of `rows` queries of `dim`, a panel of `dim`, and room for `rows` rows.
                     unsafe {
-                        tile::multiply(s, rows, query_memory.as_ptr(), dim, b.as_ptr(), to.as_mut_ptr(), STRIDE);
+                        tile::multiply::<S, F32>(
+                            s,
+                            rows,
+                            query_memory.as_ptr(),
+                            dim,
+                            b.as_ptr(),
+                            to.as_mut_ptr(),
+                            STRIDE,
+                        );
                     }
                 }
                 // Row by row in each of the passes, so that the processor overlaps rows where one waits for its lanes.
@@ -220,7 +228,15 @@ impl Kernel for Head<'_> {
                     assert!(scores.len() >= blocks_len(rows, seen) && product.len() >= rows * panel);
                     // SAFETY: the blocks of `rows` rows of `seen <= keys`, a panel of `keys`, and room for `rows` rows.
                     unsafe {
-                        tile::multiply(s, rows, scores.as_ptr(), seen, b.as_ptr(), product.as_mut_ptr(), panel);
+                        tile::multiply::<S, F32>(
+                            s,
+                            rows,
+                            scores.as_ptr(),
+                            seen,
+                            b.as_ptr(),
+                            product.as_mut_ptr(),
+                            panel,
+                        );
                     }
                     let columns = panel.min(dim - p * panel);
                     for row in 0..rows {

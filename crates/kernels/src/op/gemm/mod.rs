@@ -10,11 +10,47 @@ pub use pack::PackedMatrix;
 
 use super::activation::{self, Activation};
 use crate::Pool;
+use crate::isa::Numbers;
 use crate::parts::Parts;
 use crate::scratch::{self, Scratch};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{self, MAX_TILE, Tiles, blocks_len};
+use crate::tile::{self, Bf16, F32, Format, Int8, MAX_TILE, Scale, Tiles, blocks_len};
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The numbers that a product is made of. What goes in and comes out is f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Weights and rows rounded to bf16, summed in f32.
+    Bf16,
+    /// Weights rounded to 8 bits by columns, rows to 8 bits by themselves, summed exactly.
+    Int8,
+}
+
+impl Precision {
+    /// Every precision, most exact first.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Int8];
+
+    /// The numbers that need instructions of their own.
+    pub fn numbers(self) -> Option<Numbers> {
+        match self {
+            Self::F32 => None,
+            Self::Bf16 => Some(Numbers::Bf16),
+            Self::Int8 => Some(Numbers::Int8),
+        }
+    }
+
+    fn values_a_word(self) -> usize {
+        match self {
+            Self::F32 => F32::VALUES,
+            Self::Bf16 => Bf16::VALUES,
+            Self::Int8 => Int8::VALUES,
+        }
+    }
+}
 
 /// What is added after the activation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,9 +81,9 @@ impl Default for Epilogue<'_> {
     }
 }
 
-/// Values of packed rows a task keeps at most: 384 KiB, which leaves room for a panel in a second cache of 1 MiB.
-const BLOCK_VALUES: usize = 96 << 10;
-/// Multiplications a task does at least, about 2 µs.
+/// Words of packed rows a task keeps at most: 384 KiB, which leaves room for a panel in a second cache of 1 MiB.
+const BLOCK_WORDS: usize = 96 << 10;
+/// Words a task multiplies at least, about 2 µs.
 const TASK_WORK: usize = 1 << 18;
 /// Tasks a thread gets, where there is work for them: the last one of another thread is waited for.
 const TASKS_PER_THREAD: usize = 12;
@@ -69,14 +105,27 @@ pub fn gemm(pool: &Pool, a: &[f32], rows: usize, w: &PackedMatrix, e: &Epilogue<
     if out.is_empty() {
         return;
     }
+    match w.precision() {
+        Precision::F32 => product::<F32>(pool, a, rows, w, e, out),
+        Precision::Bf16 => product::<Bf16>(pool, a, rows, w, e, out),
+        Precision::Int8 => product::<Int8>(pool, a, rows, w, e, out),
+    }
+}
+
+fn product<F: Format>(pool: &Pool, a: &[f32], rows: usize, w: &PackedMatrix, e: &Epilogue<'_>, out: &mut [f32]) {
     let grid = Grid::new(pool.threads(), rows, w);
     let call = next_call();
     let out = Parts::new(out);
+    let level = w.level();
     pool.run(grid.row_blocks * grid.column_blocks, &|task| {
         let (block, column) = (task / grid.column_blocks, task % grid.column_blocks);
         let panels = grid.panels(column);
         scratch::with(|scratch| {
-            w.isa().run(Block { a, w, e, out: &out, tiles: grid.tiles, block, grid: &grid, panels, call, scratch });
+            let format = PhantomData::<F>;
+            level.isa.run_with(
+                level.dots,
+                Block { a, w, e, out: &out, tiles: grid.tiles, block, grid: &grid, panels, call, scratch, format },
+            );
         });
     });
 }
@@ -98,7 +147,7 @@ struct Grid {
 impl Grid {
     fn new(threads: usize, rows: usize, w: &PackedMatrix) -> Self {
         let tiles = Tiles::new(rows, w.tile());
-        let fit = (BLOCK_VALUES / blocks_len(1, w.k()).max(1) / w.tile()).max(1);
+        let fit = (BLOCK_WORDS / blocks_len(1, w.row_words()).max(1) / w.tile()).max(1);
         let row_blocks = tiles.count.div_ceil(fit);
         let tiles_per_block = tiles.count.div_ceil(row_blocks);
         let row_blocks = tiles.count.div_ceil(tiles_per_block);
@@ -107,7 +156,7 @@ impl Grid {
             1
         } else {
             let wanted = (threads * TASKS_PER_THREAD).div_ceil(row_blocks);
-            let panel_work = (rows.div_ceil(row_blocks) * w.k() * w.panel_width()).max(1);
+            let panel_work = (rows.div_ceil(row_blocks) * w.panel_words() * w.panel_width()).max(1);
             let fewest = TASK_WORK.div_ceil(panel_work);
             wanted.min(all_panels.div_ceil(fewest)).max(1)
         };
@@ -122,7 +171,7 @@ impl Grid {
 }
 
 /// One task: a block of rows times a run of panels.
-struct Block<'a> {
+struct Block<'a, F> {
     a: &'a [f32],
     w: &'a PackedMatrix,
     e: &'a Epilogue<'a>,
@@ -133,34 +182,39 @@ struct Block<'a> {
     panels: std::ops::Range<usize>,
     call: u64,
     scratch: &'a mut Scratch,
+    format: PhantomData<F>,
 }
 
-impl Kernel for Block<'_> {
+impl<F: Format> Kernel for Block<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { a, w, e, out, tiles, grid, block, panels, call, scratch } = self;
-        let k = w.k();
+        let Self { a, w, e, out, tiles, grid, block, panels, call, scratch, format: _ } = self;
+        let (k, row_words) = (w.k(), w.row_words());
         let first_tile = block * grid.tiles_per_block;
         let end_tile = (first_tile + grid.tiles_per_block).min(tiles.count);
         let first_row = tiles.start(first_tile);
         let rows = tiles.start(end_tile) - first_row;
-        let packed = blocks_len(rows, k);
         let product_len = MAX_TILE * w.panel_width();
         let packed_already = scratch.holds == (call, block);
         scratch.holds = (call, block);
-        let memory = scratch.buffer.at_least(packed + product_len);
-        let (packed, product) = memory.split_at_mut(packed);
+        let packed_len = blocks_len(rows, row_words);
+        let memory = scratch.buffer.at_least(packed_len + product_len + 2 * rows);
+        let (packed, memory) = memory.split_at_mut(packed_len);
+        let (product, memory) = memory.split_at_mut(product_len);
+        let (steps, zeros) = memory.split_at_mut(rows);
         if !packed_already {
+            let factors = w.integers().and_then(|i| i.factors.as_deref());
             for tile in first_tile..end_tile {
                 let (start, end) = (tiles.start(tile), tiles.start(tile + 1));
-                let to = &mut packed[blocks_len(start - first_row, k)..][..blocks_len(end - start, k)];
+                let to = &mut packed[blocks_len(start - first_row, row_words)..][..blocks_len(end - start, row_words)];
                 for row in start..end {
-                    // SAFETY: `to` has the blocks of the rows of this tile.
-                    unsafe {
-                        tile::pack_row(&a[row * k..(row + 1) * k], end - start, row - start, to.as_mut_ptr());
-                    }
+                    let from = &a[row * k..(row + 1) * k];
+                    // SAFETY: `to` has the blocks of the rows of this tile, and factors are as many as k.
+                    let scale = unsafe { F::pack_row(s, from, factors, end - start, row - start, to.as_mut_ptr()) };
+                    steps[row - first_row] = scale.step;
+                    zeros[row - first_row] = scale.zero;
                 }
             }
         }
@@ -168,13 +222,17 @@ impl Kernel for Block<'_> {
             let b = w.panel(panel);
             for tile in first_tile..end_tile {
                 let (start, end) = (tiles.start(tile), tiles.start(tile + 1));
-                let from = &packed[blocks_len(start - first_row, k)..][..blocks_len(end - start, k)];
-                // SAFETY: `from` has the blocks of these rows, the panel is of `k`, and `product` takes a tile of any size.
+                let from = &packed[blocks_len(start - first_row, row_words)..][..blocks_len(end - start, row_words)];
+                // SAFETY: `from` has the blocks of these rows, the panel goes with them, and `product` takes a tile of any size.
                 unsafe {
-                    let stride = 2 * S::LANES;
-                    tile::multiply(s, end - start, from.as_ptr(), k, b.as_ptr(), product.as_mut_ptr(), stride);
+                    let (words, stride) = (w.panel_words(), 2 * S::LANES);
+                    let to = product.as_mut_ptr();
+                    tile::multiply::<S, F>(s, end - start, from.as_ptr(), words, b.as_ptr(), to, stride);
                 }
-                finish(s, w, e, out, panel, start, &product[..(end - start) * 2 * S::LANES]);
+                let within = start - first_row..end - first_row;
+                let scales = (&steps[within.clone()], &zeros[within]);
+                let product = &product[..(end - start) * 2 * S::LANES];
+                finish::<S, F>(s, w, e, out, panel, start, product, scales);
             }
         }
     }
@@ -182,7 +240,8 @@ impl Kernel for Block<'_> {
 
 /// Bias, activation, gate and residual of one tile, whose `product` is in the first cache, into the rows from `first_row` on.
 #[inline(always)]
-fn finish<S: Simd>(
+#[allow(clippy::too_many_arguments, reason = "the inner part of one loop")]
+fn finish<S: Simd, F: Format>(
     s: S,
     w: &PackedMatrix,
     e: &Epilogue<'_>,
@@ -190,6 +249,7 @@ fn finish<S: Simd>(
     panel: usize,
     first_row: usize,
     product: &[f32],
+    (steps, zeros): (&[f32], &[f32]),
 ) {
     let n = w.rows_out();
     // A gated panel holds one vector of gates and the vector that they gate; a plain one two vectors of columns.
@@ -200,20 +260,21 @@ fn finish<S: Simd>(
             break;
         }
         let columns = S::LANES.min(n - column);
-        let bias = match e.bias {
-            Some(bias) => s.read(&bias[column..column + columns]),
-            None => s.zero(),
-        };
-        let up_bias = match e.bias {
-            Some(bias) if gated => s.read(&bias[n + column..n + column + columns]),
-            _ => s.zero(),
+        let bias = read_bias(s, e.bias, column, columns);
+        let integers = read_integers(s, w, column, columns);
+        let (up_bias, up_integers) = if gated {
+            (read_bias(s, e.bias, n + column, columns), read_integers(s, w, n + column, columns))
+        } else {
+            (s.zero(), [s.zero(); 2])
         };
         for (r, sums) in product.chunks_exact(2 * S::LANES).enumerate() {
             let at = (first_row + r) * n + column;
-            let mut v = s.add(s.read(&sums[vector * S::LANES..(vector + 1) * S::LANES]), bias);
+            let scale = Scale { step: steps[r], zero: zeros[r] };
+            let sum = &sums[vector * S::LANES..(vector + 1) * S::LANES];
+            let mut v = s.add(F::value(s, sum, scale, integers), bias);
             v = activation::of(s, e.activation, v);
             if gated {
-                v = s.mul(v, s.add(s.read(&sums[S::LANES..]), up_bias));
+                v = s.mul(v, s.add(F::value(s, &sums[S::LANES..], scale, up_integers), up_bias));
             }
             // SAFETY: the grid gives these rows of these columns to this task alone.
             let to = unsafe { out.get(at, columns) };
@@ -224,6 +285,23 @@ fn finish<S: Simd>(
             }
             s.write(to, v);
         }
+    }
+}
+
+#[inline(always)]
+fn read_bias<S: Simd>(s: S, bias: Option<&[f32]>, first: usize, columns: usize) -> S::V {
+    match bias {
+        Some(bias) => s.read(&bias[first..first + columns]),
+        None => s.zero(),
+    }
+}
+
+/// The steps and the sums of a vector of columns.
+#[inline(always)]
+fn read_integers<S: Simd>(s: S, w: &PackedMatrix, first: usize, columns: usize) -> [S::V; 2] {
+    match w.integers() {
+        Some(i) => [s.read(&i.steps[first..first + columns]), s.read(&i.sums[first..first + columns])],
+        None => [s.zero(); 2],
     }
 }
 

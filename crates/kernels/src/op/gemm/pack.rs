@@ -1,21 +1,60 @@
 //! Weights in the order in which the micro-kernel reads them.
 
+use super::Precision;
 use crate::Isa;
+use crate::isa::Dots;
 use crate::scratch::Buffer;
 use crate::simd::{Kernel, Simd};
-use crate::tile;
+use crate::tile::{self, Bf16, F32, Format, Int8, row_words, to_bf16};
 
-/// A weight matrix packed for the instruction set in use: panels of two vectors of columns, each `[k][panel width]`, columns behind
-/// the last one 0.
+/// A weight matrix packed for the instructions in use: panels of two vectors of columns, each `[words][panel width]`, columns behind
+/// the last one 0. A word holds one value of f32, two of bf16 or four of int8, neighbours in `k`.
 pub struct PackedMatrix {
-    isa: Isa,
+    level: Level,
+    precision: Precision,
     n: usize,
     k: usize,
     gated: bool,
-    /// Rows of a tile of this level.
-    tile: usize,
-    width: usize,
+    shape: Shape,
     data: Buffer,
+    /// Of int8 only.
+    integers: Option<Integers>,
+}
+
+/// The instructions a matrix is multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Level {
+    pub(crate) isa: Isa,
+    /// Those that multiply its numbers, where the machine has some.
+    pub(crate) dots: Option<Dots>,
+}
+
+impl Level {
+    fn active(precision: Precision) -> Self {
+        let isa = Isa::active();
+        Self { isa, dots: precision.numbers().and_then(|numbers| isa.dots(numbers)) }
+    }
+}
+
+/// What the level makes of the matrix.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Rows of the largest tile.
+    tile: usize,
+    /// Columns of a panel.
+    width: usize,
+    /// Words of a packed row of activations.
+    row_words: usize,
+}
+
+/// What the integers of a matrix stand for.
+pub(crate) struct Integers {
+    /// The step of each column: `w = step q`.
+    pub(crate) steps: Vec<f32>,
+    /// The sum of the integers of each column.
+    pub(crate) sums: Vec<f32>,
+    /// What each value of a row is multiplied by before it is rounded; the weights were divided by it.
+    pub(crate) factors: Option<Vec<f32>>,
 }
 
 impl PackedMatrix {
@@ -23,26 +62,55 @@ impl PackedMatrix {
     ///
     /// # Panics
     /// Where `weights` has another size.
-    pub fn pack(n: usize, k: usize, weights: &[f32]) -> Self {
-        Self::pack_for(Isa::active(), n, k, weights)
+    pub fn pack(precision: Precision, n: usize, k: usize, weights: &[f32]) -> Self {
+        Self::pack_for(Level::active(precision), precision, n, k, weights)
     }
 
     /// Packs two matrices `[n, k]` column by column, so that `act(a Gᵀ) ⊙ (a Uᵀ)` is one product with `n` outputs.
     ///
     /// # Panics
     /// Where one of them has another size.
-    pub fn pack_gated(n: usize, k: usize, gate: &[f32], up: &[f32]) -> Self {
-        Self::pack_gated_for(Isa::active(), n, k, gate, up)
+    pub fn pack_gated(precision: Precision, n: usize, k: usize, gate: &[f32], up: &[f32]) -> Self {
+        Self::pack_gated_for(Level::active(precision), precision, n, k, gate, up)
     }
 
-    pub(crate) fn pack_for(isa: Isa, n: usize, k: usize, weights: &[f32]) -> Self {
+    pub(crate) fn pack_for(level: Level, precision: Precision, n: usize, k: usize, weights: &[f32]) -> Self {
         assert_eq!(weights.len(), n * k, "weights are [{n}, {k}]");
-        isa.run(Pack { isa, n, k, weights, up: None })
+        let (words, integers) = words(precision, k, weights);
+        Self::of_words(level, precision, (n, k), &words, None, integers)
     }
 
-    pub(crate) fn pack_gated_for(isa: Isa, n: usize, k: usize, gate: &[f32], up: &[f32]) -> Self {
+    pub(crate) fn pack_gated_for(
+        level: Level,
+        precision: Precision,
+        n: usize,
+        k: usize,
+        gate: &[f32],
+        up: &[f32],
+    ) -> Self {
         assert_eq!((gate.len(), up.len()), (n * k, n * k), "gate and up are [{n}, {k}]");
-        isa.run(Pack { isa, n, k, weights: gate, up: Some(up) })
+        let ((gate, integers), (up, more)) = (words(precision, k, gate), words(precision, k, up));
+        let integers = integers.zip(more).map(|(mut all, more)| {
+            all.steps.extend(more.steps);
+            all.sums.extend(more.sums);
+            all
+        });
+        Self::of_words(level, precision, (n, k), &gate, Some(&up), integers)
+    }
+
+    fn of_words(
+        level: Level,
+        precision: Precision,
+        (n, k): (usize, usize),
+        words: &[f32],
+        up: Option<&[f32]>,
+        integers: Option<Integers>,
+    ) -> Self {
+        let shape = level.isa.run_with(level.dots, Measure { precision, k });
+        let mut packed = Self { level, precision, n, k, gated: up.is_some(), shape, data: Buffer::default(), integers };
+        packed.data = Buffer::zeroed(packed.panels() * packed.panel_words() * shape.width);
+        level.isa.run(Pack { to: &mut packed, words, up });
+        packed
     }
 
     /// The width of a row of the product.
@@ -55,17 +123,30 @@ impl PackedMatrix {
         self.k
     }
 
+    /// The numbers it is made of.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Memory of the packed form.
     pub fn bytes(&self) -> usize {
         size_of_val(self.data.as_slice())
     }
 
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
+    pub(crate) fn level(&self) -> Level {
+        self.level
     }
 
     pub(crate) fn tile(&self) -> usize {
-        self.tile
+        self.shape.tile
+    }
+
+    pub(crate) fn row_words(&self) -> usize {
+        self.shape.row_words
+    }
+
+    pub(crate) fn integers(&self) -> Option<&Integers> {
+        self.integers.as_ref()
     }
 
     pub(crate) fn is_gated(&self) -> bool {
@@ -78,43 +159,97 @@ impl PackedMatrix {
     }
 
     pub(crate) fn panel_width(&self) -> usize {
-        self.width
+        self.shape.width
     }
 
     pub(crate) fn panels(&self) -> usize {
-        self.n.div_ceil(if self.gated { self.width / 2 } else { self.width })
+        self.n.div_ceil(if self.gated { self.shape.width / 2 } else { self.shape.width })
     }
 
-    /// A panel, `[k][panel width]`.
+    /// Words of a column.
+    pub(crate) fn panel_words(&self) -> usize {
+        self.k.div_ceil(self.precision.values_a_word())
+    }
+
+    /// A panel, `[words][panel width]`.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
-        let len = self.k * self.width;
+        let len = self.panel_words() * self.shape.width;
         &self.data.as_slice()[index * len..(index + 1) * len]
     }
 }
 
-struct Pack<'a> {
-    isa: Isa,
-    n: usize,
+/// Rows of `k` values as rows of words.
+fn words(precision: Precision, k: usize, weights: &[f32]) -> (Vec<f32>, Option<Integers>) {
+    if k == 0 || precision == Precision::F32 {
+        return (weights.to_vec(), None);
+    }
+    let rows = weights.chunks_exact(k);
+    let mut words = Vec::with_capacity(rows.len() * k.div_ceil(precision.values_a_word()));
+    if precision == Precision::Bf16 {
+        for pair in rows.flat_map(|row| row.chunks(2)) {
+            let high = pair.get(1).map_or(0, |&x| to_bf16(x));
+            words.push(f32::from_bits(u32::from(to_bf16(pair[0])) | u32::from(high) << 16));
+        }
+        return (words, None);
+    }
+    let mut integers = Integers { steps: Vec::new(), sums: Vec::new(), factors: None };
+    for row in rows {
+        let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+        let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+        let mut sum = 0;
+        for quad in row.chunks(4) {
+            let mut bytes = [0; 4];
+            for (byte, x) in bytes.iter_mut().zip(quad) {
+                let q = (x / step).round_ties_even() as i8;
+                sum += i64::from(q);
+                *byte = q as u8;
+            }
+            words.push(f32::from_bits(u32::from_le_bytes(bytes)));
+        }
+        integers.steps.push(step);
+        integers.sums.push(sum as f32);
+    }
+    (words, Some(integers))
+}
+
+/// Asks the level for its shape.
+struct Measure {
+    precision: Precision,
     k: usize,
-    weights: &'a [f32],
+}
+
+impl Kernel for Measure {
+    type Output = Shape;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Shape {
+        let (tile, row_words) = match self.precision {
+            Precision::F32 => (F32::tile::<S>(), row_words::<S, F32>(self.k)),
+            Precision::Bf16 => (Bf16::tile::<S>(), row_words::<S, Bf16>(self.k)),
+            Precision::Int8 => (Int8::tile::<S>(), row_words::<S, Int8>(self.k)),
+        };
+        Shape { tile, width: 2 * S::LANES, row_words }
+    }
+}
+
+struct Pack<'a> {
+    to: &'a mut PackedMatrix,
+    words: &'a [f32],
     up: Option<&'a [f32]>,
 }
 
 impl Kernel for Pack<'_> {
-    type Output = PackedMatrix;
+    type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> PackedMatrix {
-        let Self { isa, n, k, weights, up } = self;
-        let width = 2 * S::LANES;
-        let mut packed = PackedMatrix { isa, n, k, gated: up.is_some(), tile: S::TILE, width, data: Buffer::default() };
-        let panels = packed.panels();
-        packed.data = Buffer::zeroed(panels * k * width);
-        let data = packed.data.as_mut_slice();
+    fn run<S: Simd>(self, s: S) {
+        let Self { to, words, up } = self;
+        let (n, k, width, panels) = (to.n, to.panel_words(), to.shape.width, to.panels());
+        let data = to.data.as_mut_slice();
         for (panel, to) in data.chunks_exact_mut((k * width).max(1)).enumerate().take(panels) {
             let (low, high) = match up {
-                None => ((weights, panel * width), (weights, panel * width + S::LANES)),
-                Some(up) => ((weights, panel * S::LANES), (up, panel * S::LANES)),
+                None => ((words, panel * width), (words, panel * width + S::LANES)),
+                Some(up) => ((words, panel * S::LANES), (up, panel * S::LANES)),
             };
             for (half, (matrix, column)) in [low, high].into_iter().enumerate() {
                 let column = column.min(n);
@@ -122,6 +257,5 @@ impl Kernel for Pack<'_> {
                 tile::pack_columns(s, (&matrix[column * k..], k, count), k, (&mut to[half * S::LANES..], width));
             }
         }
-        packed
     }
 }

@@ -1,3 +1,4 @@
+use super::pack::Level;
 use super::*;
 use crate::Isa;
 use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
@@ -9,8 +10,20 @@ fn bound(k: usize) -> f64 {
     4e-7 + k as f64 * 6.6e-8
 }
 
+fn plain(isa: Isa) -> Level {
+    Level { isa, dots: None }
+}
+
+/// With and without the instructions for the numbers, where the machine has them.
+fn levels(isa: Isa, precision: Precision) -> Vec<Level> {
+    let dots = precision.numbers().and_then(|numbers| isa.dots(numbers));
+    let mut levels = vec![plain(isa)];
+    levels.extend(dots.map(|_| Level { isa, dots }));
+    levels
+}
+
 fn run(isa: Isa, pool: &Pool, a: &[f32], rows: usize, n: usize, weights: &[f32], e: &Epilogue<'_>) -> Vec<f32> {
-    let w = PackedMatrix::pack_for(isa, n, a.len() / rows.max(1), weights);
+    let w = PackedMatrix::pack_for(plain(isa), Precision::F32, n, a.len() / rows.max(1), weights);
     let mut out = vec![f32::NAN; rows * n];
     gemm(pool, a, rows, &w, e, &mut out);
     out
@@ -54,7 +67,7 @@ fn bias_activation_and_residual_follow_in_this_order() {
         let added = run(isa, &Pool::shared(Some(1)), &a, rows, n, &weights, &e);
         let error = oracle::largest_difference(&added, &wanted);
         assert!(error <= 2.0 * bound(k), "{}: {error:e}", isa.name());
-        let w = PackedMatrix::pack_for(isa, n, k, &weights);
+        let w = PackedMatrix::pack_for(plain(isa), Precision::F32, n, k, &weights);
         let mut out = residual.clone();
         gemm(&Pool::shared(Some(1)), &a, rows, &w, &Epilogue { residual: Residual::InPlace, ..e }, &mut out);
         assert_eq!(bits(&out), bits(&added));
@@ -68,7 +81,7 @@ fn a_gate_multiplies_its_column() {
             let (rows, k) = (5, 18);
             let (a, bias) = (oracle::numbers(1, rows * k), oracle::numbers(5, 2 * n));
             let (gate, up) = (oracle::numbers(2, n * k), oracle::numbers(3, n * k));
-            let w = PackedMatrix::pack_gated_for(isa, n, k, &gate, &up);
+            let w = PackedMatrix::pack_gated_for(plain(isa), Precision::F32, n, k, &gate, &up);
             assert_eq!((w.rows_out(), w.k()), (n, k));
             let e = Epilogue { bias: Some(&bias), activation: Activation::Silu, residual: Residual::None };
             let mut out = vec![f32::NAN; rows * n];
@@ -91,7 +104,7 @@ fn a_row_is_the_same_alone_and_in_company() {
     let a = oracle::numbers(1, rows * k);
     let weights = oracle::numbers(2, n * k);
     each_isa("gemm rows", |isa| {
-        let w = PackedMatrix::pack_for(isa, n, k, &weights);
+        let w = PackedMatrix::pack_for(plain(isa), Precision::F32, n, k, &weights);
         let product = |pool: &Pool, a: &[f32]| {
             let mut out = vec![f32::NAN; a.len() / k * n];
             gemm(pool, a, a.len() / k, &w, &Epilogue::default(), &mut out);
@@ -138,7 +151,7 @@ fn infinities_and_nan_stay_in_their_rows_and_columns() {
 fn nothing_gives_nothing() {
     each_isa("gemm empty", |isa| {
         assert!(run(isa, &Pool::shared(Some(2)), &[], 0, 3, &[], &Epilogue::default()).is_empty());
-        let w = PackedMatrix::pack_for(isa, 2, 0, &[]);
+        let w = PackedMatrix::pack_for(plain(isa), Precision::F32, 2, 0, &[]);
         let mut out = [f32::NAN; 4];
         let e = Epilogue { bias: Some(&[1.0, 2.0]), ..Epilogue::default() };
         gemm(&Pool::shared(Some(2)), &[], 2, &w, &e, &mut out);
@@ -149,6 +162,163 @@ fn nothing_gives_nothing() {
 #[test]
 #[should_panic(expected = "a is [2, 3]")]
 fn another_size_is_refused() {
-    let w = PackedMatrix::pack(1, 3, &[0.0; 3]);
+    let w = PackedMatrix::pack(Precision::F32, 1, 3, &[0.0; 3]);
     gemm(&Pool::shared(Some(1)), &[0.0; 5], 2, &w, &Epilogue::default(), &mut [0.0; 2]);
+}
+
+/// What `precision` makes of rows and weights at most: half a step of either, times the other, over `k`.
+fn rounding(precision: Precision, a: &[f32], weights: &[f32], k: usize) -> Vec<f64> {
+    let half_steps = |row: &[f32], levels: f64| -> f64 {
+        let (low, high) = row.iter().fold((0.0_f32, 0.0_f32), |(low, high), &x| (low.min(x), high.max(x)));
+        f64::from(high - low) / levels / 2.0
+    };
+    let mut all = Vec::new();
+    for row in a.chunks_exact(k) {
+        for column in weights.chunks_exact(k) {
+            let symmetric = 2.0 * column.iter().fold(0.0_f64, |m, &w| m.max(f64::from(w).abs())) / 254.0 / 2.0;
+            let sum: f64 = row
+                .iter()
+                .zip(column)
+                .map(|(&a, &w)| {
+                    let (a, w) = (f64::from(a).abs(), f64::from(w).abs());
+                    let (da, dw) = match precision {
+                        Precision::F32 => (0.0, 0.0),
+                        Precision::Bf16 => (a / 256.0, w / 256.0),
+                        Precision::Int8 => (1.001 * half_steps(row, 254.0), 1.001 * symmetric),
+                    };
+                    da * w + dw * a + da * dw
+                })
+                .sum();
+            all.push(sum * 1.00001 + 4.0 * bound(k));
+        }
+    }
+    all
+}
+
+#[test]
+fn small_numbers_are_off_by_their_rounding_at_most() {
+    let one = Pool::shared(Some(1));
+    for precision in [Precision::Bf16, Precision::Int8] {
+        each_isa("gemm of small numbers", |isa| {
+            for level in levels(isa, precision) {
+                let check = |rows: usize, k: usize, n: usize| {
+                    let a = Misaligned::of(&oracle::numbers(1, rows * k));
+                    let weights = Misaligned::of(&oracle::numbers(2, n * k));
+                    let w = PackedMatrix::pack_for(level, precision, n, k, &weights);
+                    let mut out = vec![f32::NAN; rows * n];
+                    gemm(&one, &a, rows, &w, &Epilogue::default(), &mut out);
+                    let wanted = oracle::product(&a, &weights, k);
+                    let bounds = rounding(precision, &a, &weights, k);
+                    for (i, ((&got, wanted), bound)) in out.iter().zip(wanted).zip(bounds).enumerate() {
+                        let error = (f64::from(got) - wanted).abs();
+                        assert!(
+                            error <= bound,
+                            "{level:?} {precision:?} [{rows} x {k} x {n}] {i}: {error:e} > {bound:e}"
+                        );
+                    }
+                };
+                for n in sizes(isa).skip(1) {
+                    check(3, 5, n);
+                }
+                for rows in 1..=2 * MAX_TILE + 3 {
+                    check(rows, 7, 2 * isa.lanes() + 3);
+                }
+                for k in [1, 2, 3, 4, 15, 16, 17, 767, 768, 769, 1535, 1536, 1537, 1540, 3073] {
+                    check(4, k, 33);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn every_level_sums_the_same_integers() {
+    let (rows, k, n) = (9, 1541, 35);
+    let (a, weights) = (oracle::numbers(1, rows * k), oracle::numbers(2, n * k));
+    let first = std::cell::RefCell::new(None::<Vec<f32>>);
+    each_isa("gemm of integers", |isa| {
+        for level in levels(isa, Precision::Int8) {
+            let w = PackedMatrix::pack_for(level, Precision::Int8, n, k, &weights);
+            let mut out = vec![f32::NAN; rows * n];
+            gemm(&Pool::shared(Some(1)), &a, rows, &w, &Epilogue::default(), &mut out);
+            let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 2e-6 * a.abs().max(1.0);
+            let mut first = first.borrow_mut();
+            let first = first.get_or_insert_with(|| out.clone());
+            assert!(first.iter().zip(&out).all(near), "{level:?}");
+        }
+    });
+}
+
+#[test]
+fn rows_of_small_numbers_are_the_same_alone_and_in_company() {
+    let (rows, k, n) = (301, 400, 130);
+    let (a, weights) = (oracle::numbers(1, rows * k), oracle::numbers(2, n * k));
+    for precision in [Precision::Bf16, Precision::Int8] {
+        each_isa("gemm rows of small numbers", |isa| {
+            for level in levels(isa, precision) {
+                let w = PackedMatrix::pack_for(level, precision, n, k, &weights);
+                let product = |pool: &Pool, a: &[f32]| {
+                    let mut out = vec![f32::NAN; a.len() / k * n];
+                    gemm(pool, a, a.len() / k, &w, &Epilogue::default(), &mut out);
+                    bits(&out)
+                };
+                let [one, two, three] = pools();
+                let all = product(&one, &a);
+                for count in 1..=30 {
+                    let first = count * 7;
+                    let some = product(&two, &a[first * k..(first + count) * k]);
+                    assert_eq!(some, all[first * n..(first + count) * n], "{level:?} {count} rows");
+                }
+                for pool in [two, three] {
+                    assert_eq!(product(&pool, &a), all, "{level:?} {} threads", pool.threads());
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn a_row_of_small_numbers_that_is_not_finite_gives_no_finite_one() {
+    let (rows, k, n) = (6, 21, 40);
+    let mut a = oracle::numbers(1, rows * k);
+    a[k + 2] = f32::NAN;
+    a[3 * k] = f32::INFINITY;
+    a[4 * k..5 * k].fill(0.0);
+    a[5 * k..].fill(-1e-42);
+    let weights = oracle::numbers(2, n * k);
+    for precision in [Precision::Bf16, Precision::Int8] {
+        each_isa("gemm edges of small numbers", |isa| {
+            for level in levels(isa, precision) {
+                let w = PackedMatrix::pack_for(level, precision, n, k, &weights);
+                let mut out = vec![f32::NAN; rows * n];
+                gemm(&Pool::shared(Some(1)), &a, rows, &w, &Epilogue::default(), &mut out);
+                for (i, x) in out.iter().enumerate() {
+                    match i / n {
+                        1 | 3 => assert!(!x.is_finite(), "{level:?} {precision:?} row {}: {x}", i / n),
+                        4 => assert_eq!(*x, 0.0),
+                        5 => assert!(x.abs() < 1e-40),
+                        _ => assert!(x.is_finite()),
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn bf16_rounds_to_nearest_even() {
+    use crate::tile::to_bf16;
+    let cases = [
+        (1.0, 0x3f80),
+        (f32::from_bits(0x3f80_8000), 0x3f80),
+        (f32::from_bits(0x3f80_8001), 0x3f81),
+        (f32::from_bits(0x3f81_8000), 0x3f82),
+        (f32::MAX, 0x7f80),
+        (f32::NEG_INFINITY, 0xff80),
+        (-0.0, 0x8000),
+        (f32::from_bits(0x7fff_ffff), 0x7fc0),
+    ];
+    for (x, bits) in cases {
+        assert_eq!(to_bf16(x), bits, "{x}");
+    }
 }

@@ -1,26 +1,31 @@
 //! The micro-kernel under matrix products and attention: a few rows times one panel, all of `k`, accumulators in registers.
 //!
-//! The rows (A) are copied to blocks `[k / DEPTH][rows][STRIDE]`: within a block every address is one register plus a constant. A
-//! panel (B) is `[k][2 LANES]`. An element of the product is `((0 + a0 b0) + a1 b1) + ...` in order of k, whatever the tile.
+//! Everything is counted in words of 32 bits, which hold one value or several ([`Format`]). The rows (A) are copied to blocks
+//! `[words / DEPTH][rows][STRIDE]`: within a block every address is one register plus a constant. A panel (B) is
+//! `[words][2 LANES]`. An element of the product is `((0 + a0 b0) + a1 b1) + ...` in order of the words, whatever the tile.
+
+mod format;
+
+pub(crate) use format::{Bf16, F32, Format, Int8, Scale, row_words, to_bf16};
 
 use crate::simd::Simd;
 
-/// Values of one row in a block; a multiple of every panel width.
+/// Words of one row in a block; a multiple of every panel width.
 pub(crate) const DEPTH: usize = 384;
 /// From row to row of a block. A line more than `DEPTH`, so that rows of equal columns do not share a set of the cache.
 pub(crate) const STRIDE: usize = DEPTH + 16;
 /// Rows of the largest tile of any level.
 pub(crate) const MAX_TILE: usize = 14;
-/// Lines of a panel are asked for this many values ahead, into the next panel at the end of one: one query of 11 tokens streams all
+/// Lines of a panel are asked for this many words ahead, into the next panel at the end of one: one query of 11 tokens streams all
 /// weights from the third cache, and takes 1.7 times as long without.
 const AHEAD: usize = 3072;
 
-/// Values that `rows` rows of `k` take as blocks.
-pub(crate) const fn blocks_len(rows: usize, k: usize) -> usize {
-    k.div_ceil(DEPTH) * rows * STRIDE
+/// Words that `rows` rows of `words` take as blocks.
+pub(crate) const fn blocks_len(rows: usize, words: usize) -> usize {
+    words.div_ceil(DEPTH) * rows * STRIDE
 }
 
-/// Where value `k` of row `row` is in the blocks of a tile of `rows` rows.
+/// Where word `k` of row `row` is in the blocks of a tile of `rows` rows.
 #[inline(always)]
 pub(crate) const fn block_index(rows: usize, row: usize, k: usize) -> usize {
     (k / DEPTH * rows + row) * STRIDE + k % DEPTH
@@ -46,18 +51,6 @@ impl Tiles {
         }
         let (base, larger) = (self.rows / self.count, self.rows % self.count);
         index * base + index.min(larger)
-    }
-}
-
-/// Copies row `row` of a tile of `rows` to its blocks.
-///
-/// # Safety
-/// `to` has `blocks_len(rows, x.len())` values, and `row < rows`.
-#[inline(always)]
-pub(crate) unsafe fn pack_row(x: &[f32], rows: usize, row: usize, to: *mut f32) {
-    for (block, part) in x.chunks(DEPTH).enumerate() {
-        // SAFETY: block and row are within what the caller promised.
-        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to.add((block * rows + row) * STRIDE), part.len()) }
     }
 }
 
@@ -97,16 +90,17 @@ pub(crate) fn pack_columns<S: Simd>(
     }
 }
 
-/// `out[r * out_stride + c] = Σ_k a[r][k] b[k][c]` for `rows <= S::TILE` rows and the `2 LANES` columns of a panel.
+/// `out[r * out_stride + c] = Σ_k a[r][k] b[k][c]` for `rows <= F::tile` rows and the `2 LANES` columns of a panel, as `F` stores
+/// its sums.
 ///
 /// # Safety
-/// `a` holds the blocks of `rows` rows of `k`, `b` a panel of `k`, and `out` takes `rows` rows.
+/// `a` holds the blocks of `rows` rows that go with a panel of `words`, `b` that panel, and `out` takes `rows` rows.
 #[inline(always)]
-pub(crate) unsafe fn multiply<S: Simd>(
+pub(crate) unsafe fn multiply<S: Simd, F: Format>(
     s: S,
     rows: usize,
     a: *const f32,
-    k: usize,
+    words: usize,
     b: *const f32,
     out: *mut f32,
     out_stride: usize,
@@ -114,11 +108,11 @@ pub(crate) unsafe fn multiply<S: Simd>(
     macro_rules! cases {
         ($($n:literal)*) => {
             match rows {
-                $($n if $n <= S::TILE => {
+                $($n if $n <= F::tile::<S>() => {
                     // SAFETY: the caller's promise, for `rows` = the constant.
-                    unsafe { fixed::<S, $n>(s, a, k, b, out, out_stride) }
+                    unsafe { fixed::<S, F, $n>(s, a, words, b, out, out_stride) }
                 })*
-                _ => unreachable!("a tile has 1 to {} rows, not {rows}", S::TILE),
+                _ => unreachable!("a tile has 1 to {} rows, not {rows}", F::tile::<S>()),
             }
         };
     }
@@ -126,41 +120,42 @@ pub(crate) unsafe fn multiply<S: Simd>(
 }
 
 #[inline(always)]
-unsafe fn fixed<S: Simd, const ROWS: usize>(
+unsafe fn fixed<S: Simd, F: Format, const ROWS: usize>(
     s: S,
     mut a: *const f32,
-    mut k: usize,
+    mut words: usize,
     mut b: *const f32,
     out: *mut f32,
     out_stride: usize,
 ) {
-    let mut sums = [[s.zero(); 2]; ROWS];
-    while k > 0 {
-        let depth = if k < DEPTH { k } else { DEPTH };
+    let spread = F::spread::<S>();
+    let mut sums = [[F::zero(s); 2]; ROWS];
+    while words > 0 {
+        let depth = if words < DEPTH / spread { words } else { DEPTH / spread };
         for i in 0..depth {
-            // SAFETY: i < depth, so that row i of the panel and column i of the block are there.
+            // SAFETY: i < depth, so that word i of the panel and those of the block are there.
             unsafe {
                 s.prefetch(b.wrapping_add(AHEAD));
                 if S::LANES == 16 {
                     s.prefetch(b.wrapping_add(AHEAD + 16));
                 }
-                let panel = [s.load(b), s.load(b.add(S::LANES))];
+                let panel = [F::right(s, b), F::right(s, b.add(S::LANES))];
                 for (r, sum) in sums.iter_mut().enumerate() {
-                    let x = s.splat(*a.add(r * STRIDE + i));
-                    sum[0] = s.fma(x, panel[0], sum[0]);
-                    sum[1] = s.fma(x, panel[1], sum[1]);
+                    let x = F::left(s, a.add(r * STRIDE + i * spread));
+                    sum[0] = F::add_product(s, x, panel[0], sum[0]);
+                    sum[1] = F::add_product(s, x, panel[1], sum[1]);
                 }
                 b = b.add(2 * S::LANES);
             }
         }
         a = a.wrapping_add(ROWS * STRIDE);
-        k -= depth;
+        words -= depth;
     }
     for (r, sum) in sums.iter().enumerate() {
         // SAFETY: r < ROWS.
         unsafe {
-            s.store(out.add(r * out_stride), sum[0]);
-            s.store(out.add(r * out_stride + S::LANES), sum[1]);
+            F::store(s, out.add(r * out_stride), sum[0]);
+            F::store(s, out.add(r * out_stride + S::LANES), sum[1]);
         }
     }
 }

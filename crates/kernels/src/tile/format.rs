@@ -1,0 +1,332 @@
+//! The numbers a product is made of: how they lie in words of 32 bits, and how a word is multiplied.
+//!
+//! A word is one f32, two bf16 or four 8-bit integers, neighbours in `k`. So blocks of rows and panels of weights have one layout
+//! for all formats, `k` counted in words, and the micro-kernel differs in nothing but the instruction.
+
+use super::{DEPTH, STRIDE};
+use crate::simd::Simd;
+
+/// A format.
+pub(crate) trait Format: Copy + Send + Sync + 'static {
+    /// Values of `k` in a word.
+    const VALUES: usize;
+    /// Sums of a vector of columns.
+    type Sum<S: Simd>: Copy;
+    /// A word of a row, in all lanes.
+    type Left<S: Simd>: Copy;
+    /// A word of each column of a vector.
+    type Right<S: Simd>: Copy;
+
+    /// Rows of the largest tile.
+    fn tile<S: Simd>() -> usize;
+    /// Words of a row for each word of a column.
+    fn spread<S: Simd>() -> usize {
+        1
+    }
+    fn zero<S: Simd>(s: S) -> Self::Sum<S>;
+    /// # Safety
+    /// `spread` words can be read at `p`.
+    unsafe fn left<S: Simd>(s: S, p: *const f32) -> Self::Left<S>;
+    /// # Safety
+    /// A vector can be read at `p`.
+    unsafe fn right<S: Simd>(s: S, p: *const f32) -> Self::Right<S>;
+    fn add_product<S: Simd>(s: S, a: Self::Left<S>, b: Self::Right<S>, sum: Self::Sum<S>) -> Self::Sum<S>;
+    /// # Safety
+    /// A vector can be written at `p`.
+    unsafe fn store<S: Simd>(s: S, p: *mut f32, sum: Self::Sum<S>);
+
+    /// Copies row `row` of a tile of `rows` to its blocks, each value times that of `factors` where there are some.
+    ///
+    /// # Safety
+    /// `to` has the blocks of a row of `x.len()` values, `row < rows`, and `factors` is as long as `x`.
+    unsafe fn pack_row<S: Simd>(
+        s: S,
+        x: &[f32],
+        factors: Option<&[f32]>,
+        rows: usize,
+        row: usize,
+        to: *mut f32,
+    ) -> Scale;
+
+    /// What was stored, as f32. `columns` are the steps of the columns, and the sums of their weights.
+    fn value<S: Simd>(s: S, stored: &[f32], row: Scale, columns: [S::V; 2]) -> S::V;
+}
+
+/// What the integers of a row stand for: `x = step (q - zero)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Scale {
+    pub(crate) step: f32,
+    pub(crate) zero: f32,
+}
+
+impl Scale {
+    const ONE: Self = Self { step: 1.0, zero: 0.0 };
+}
+
+/// Words that a row of `k` values takes in the blocks.
+pub(crate) fn row_words<S: Simd, F: Format>(k: usize) -> usize {
+    k.div_ceil(F::VALUES) * F::spread::<S>()
+}
+
+/// Single precision.
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+
+impl Format for F32 {
+    const VALUES: usize = 1;
+    type Sum<S: Simd> = S::V;
+    type Left<S: Simd> = S::V;
+    type Right<S: Simd> = S::V;
+
+    #[inline(always)]
+    fn tile<S: Simd>() -> usize {
+        S::TILE
+    }
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::V {
+        s.zero()
+    }
+    #[inline(always)]
+    unsafe fn left<S: Simd>(s: S, p: *const f32) -> S::V {
+        // SAFETY: the caller's promise.
+        s.splat(unsafe { *p })
+    }
+    #[inline(always)]
+    unsafe fn right<S: Simd>(s: S, p: *const f32) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(p) }
+    }
+    #[inline(always)]
+    fn add_product<S: Simd>(s: S, a: S::V, b: S::V, sum: S::V) -> S::V {
+        s.fma(a, b, sum)
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut f32, sum: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(p, sum) }
+    }
+    #[inline(always)]
+    unsafe fn pack_row<S: Simd>(
+        _: S,
+        x: &[f32],
+        factors: Option<&[f32]>,
+        rows: usize,
+        row: usize,
+        to: *mut f32,
+    ) -> Scale {
+        debug_assert!(factors.is_none(), "only integers have factors");
+        for (block, part) in x.chunks(DEPTH).enumerate() {
+            // SAFETY: block and row are within what the caller promised.
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to.add((block * rows + row) * STRIDE), part.len()) }
+        }
+        Scale::ONE
+    }
+    #[inline(always)]
+    fn value<S: Simd>(s: S, stored: &[f32], _: Scale, _: [S::V; 2]) -> S::V {
+        s.read(stored)
+    }
+}
+
+/// bf16, summed in f32.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+/// The nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    if x.is_nan() { 0x7fc0 } else { rounded }
+}
+
+impl Format for Bf16 {
+    const VALUES: usize = 2;
+    type Sum<S: Simd> = S::V;
+    type Left<S: Simd> = S::W;
+    type Right<S: Simd> = S::W;
+
+    #[inline(always)]
+    fn tile<S: Simd>() -> usize {
+        S::TILE_BF16
+    }
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::V {
+        s.zero()
+    }
+    #[inline(always)]
+    unsafe fn left<S: Simd>(s: S, p: *const f32) -> S::W {
+        // SAFETY: the caller's promise.
+        unsafe { s.splat_word(p) }
+    }
+    #[inline(always)]
+    unsafe fn right<S: Simd>(s: S, p: *const f32) -> S::W {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_words(p) }
+    }
+    #[inline(always)]
+    fn add_product<S: Simd>(s: S, a: S::W, b: S::W, sum: S::V) -> S::V {
+        s.dot_bf16(a, b, sum)
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut f32, sum: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store(p, sum) }
+    }
+    #[inline(always)]
+    unsafe fn pack_row<S: Simd>(
+        _: S,
+        x: &[f32],
+        factors: Option<&[f32]>,
+        rows: usize,
+        row: usize,
+        to: *mut f32,
+    ) -> Scale {
+        debug_assert!(factors.is_none(), "only integers have factors");
+        for (block, part) in x.chunks(DEPTH * Self::VALUES).enumerate() {
+            // SAFETY: block and row are within what the caller promised, and a part is at most DEPTH words.
+            let words = unsafe { to.add((block * rows + row) * STRIDE) };
+            // SAFETY: as above; every word of the part is written before its halves are borrowed.
+            let halves = unsafe {
+                *words.add((part.len() - 1) / Self::VALUES) = 0.0;
+                std::slice::from_raw_parts_mut(words.cast::<u16>(), part.len())
+            };
+            for (to, &x) in halves.iter_mut().zip(part) {
+                *to = to_bf16(x);
+            }
+        }
+        Scale::ONE
+    }
+    #[inline(always)]
+    fn value<S: Simd>(s: S, stored: &[f32], _: Scale, _: [S::V; 2]) -> S::V {
+        s.read(stored)
+    }
+}
+
+/// 8-bit integers, summed in 32 bits: a row has its own step and zero, a column of weights its own step.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8;
+
+/// Added to a float below 2^22, leaves its nearest integer in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+impl Format for Int8 {
+    const VALUES: usize = 4;
+    type Sum<S: Simd> = S::W;
+    type Left<S: Simd> = [S::W; 2];
+    type Right<S: Simd> = [S::W; 2];
+
+    #[inline(always)]
+    fn tile<S: Simd>() -> usize {
+        S::TILE_INT8
+    }
+    #[inline(always)]
+    fn spread<S: Simd>() -> usize {
+        S::WORDS_INT8
+    }
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::W {
+        s.zero_words()
+    }
+    #[inline(always)]
+    unsafe fn left<S: Simd>(s: S, p: *const f32) -> [S::W; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { s.splat_int8(p) }
+    }
+    #[inline(always)]
+    unsafe fn right<S: Simd>(s: S, p: *const f32) -> [S::W; 2] {
+        // SAFETY: the caller's promise.
+        s.spread_int8(unsafe { s.load_words(p) })
+    }
+    #[inline(always)]
+    fn add_product<S: Simd>(s: S, a: [S::W; 2], b: [S::W; 2], sum: S::W) -> S::W {
+        s.dot_int8(a, b, sum)
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(s: S, p: *mut f32, sum: S::W) {
+        // SAFETY: the caller's promise.
+        unsafe { s.store_words(p, sum) }
+    }
+    #[inline(always)]
+    unsafe fn pack_row<S: Simd>(
+        s: S,
+        x: &[f32],
+        factors: Option<&[f32]>,
+        rows: usize,
+        row: usize,
+        to: *mut f32,
+    ) -> Scale {
+        let (scale, inverse) = range(s, x, factors);
+        let shift = ROUND + scale.zero;
+        let block_words = DEPTH / S::WORDS_INT8;
+        for (block, part) in x.chunks(block_words * Self::VALUES).enumerate() {
+            let factors = factors.map(|f| &f[block * block_words * Self::VALUES..][..part.len()]);
+            // SAFETY: block and row are within what the caller promised, and a part is at most DEPTH words.
+            let words = unsafe { to.add((block * rows + row) * STRIDE) };
+            let count = part.len().div_ceil(Self::VALUES);
+            // SAFETY: as above; the last word is written before the bytes are borrowed.
+            let bytes = unsafe {
+                *words.add(count - 1) = 0.0;
+                std::slice::from_raw_parts_mut(words.cast::<u8>(), part.len())
+            };
+            match factors {
+                None => {
+                    for (to, &x) in bytes.iter_mut().zip(part) {
+                        *to = (x * inverse + shift).to_bits() as u8 ^ S::OFFSET_INT8;
+                    }
+                }
+                Some(factors) => {
+                    for ((to, &x), &factor) in bytes.iter_mut().zip(part).zip(factors) {
+                        *to = (x * factor * inverse + shift).to_bits() as u8 ^ S::OFFSET_INT8;
+                    }
+                }
+            }
+            if S::WORDS_INT8 == 2 {
+                // From the last to the first, so that none is overwritten before it is read.
+                for i in (0..count).rev() {
+                    // SAFETY: 2 count words are at most DEPTH.
+                    unsafe {
+                        let word = *words.add(i).cast::<u32>();
+                        *words.add(2 * i).cast::<u32>() = word & 0x00ff_00ff;
+                        *words.add(2 * i + 1).cast::<u32>() = word >> 8 & 0x00ff_00ff;
+                    }
+                }
+            }
+        }
+        Scale { step: scale.step, zero: scale.zero - f32::from(S::OFFSET_INT8) }
+    }
+    /// `(Σ q w - zero Σ w) step_row step_column`.
+    #[inline(always)]
+    fn value<S: Simd>(s: S, stored: &[f32], row: Scale, [steps, sums]: [S::V; 2]) -> S::V {
+        assert!(stored.len() >= S::LANES);
+        // SAFETY: the assertion.
+        let sum = s.words_to_f32(unsafe { s.load_words(stored.as_ptr()) });
+        s.mul(s.fma(s.splat(-row.zero), sums, sum), s.mul(steps, s.splat(row.step)))
+    }
+}
+
+/// The step and the zero that map a row to 0 ..= 255, 0 being one of the values, and `1 / step`. A row that is not finite gives a
+/// step that is not.
+#[inline(always)]
+fn range<S: Simd>(s: S, x: &[f32], factors: Option<&[f32]>) -> (Scale, f32) {
+    let (mut least, mut largest, mut poison) = (s.zero(), s.zero(), s.zero());
+    for (i, part) in x.chunks(S::LANES).enumerate() {
+        let mut v = s.read(part);
+        if let Some(factors) = factors {
+            v = s.mul(v, s.read(&factors[i * S::LANES..][..part.len()]));
+        }
+        least = s.min(v, least);
+        largest = s.max(v, largest);
+        poison = s.fma(v, s.zero(), poison);
+    }
+    let least = -s.largest(s.sub(s.zero(), least));
+    let largest = s.largest(largest);
+    // 254 and not 255: zero and the largest value may both round up.
+    let step = (largest - least) / 254.0;
+    // A row of zeros, or of numbers whose inverse is not finite, is a row of zeros.
+    if step < f32::MIN_POSITIVE {
+        return (Scale { step: s.sum(poison), zero: 0.0 }, 0.0);
+    }
+    let inverse = 1.0 / step;
+    let zero = (-least * inverse + ROUND) - ROUND;
+    (Scale { step: step + s.sum(poison), zero }, inverse)
+}
