@@ -1,6 +1,6 @@
 //! What the ops are told about a layer.
 
-use embral_types::{Mask, Pooling, Tensor};
+use embral_types::{Mask, Pooling, Precision, Tensor};
 
 /// One dense layer as it lies in a file: `weight` is `[outputs, inputs]`, `bias` `[outputs]`.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Attention {
     pub scale: f32,
     /// Which keys a query sees.
     pub mask: Mask,
+    /// In which numbers the products are made; a backend may take more exact ones where they are as fast.
+    pub precision: Precision,
 }
 
 impl Attention {

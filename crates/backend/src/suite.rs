@@ -165,7 +165,7 @@ impl<B: Backend> Suite<'_, B> {
     }
 
     fn rotate(&self) {
-        let a = Attention { heads: 3, kv_heads: 1, dim: 8, scale: 1.0, mask: Mask::Full };
+        let a = Attention { heads: 3, kv_heads: 1, dim: 8, scale: 1.0, mask: Mask::Full, precision: Precision::F32 };
         let batch = batch(9);
         let x = oracle::numbers(1, batch.tokens() * a.input_width());
         let (query, key) = (tensor(2, &[a.dim]), tensor(3, &[a.dim]));
@@ -210,11 +210,12 @@ impl<B: Backend> Suite<'_, B> {
         let batch = batch(9);
         let shapes = [(1, 1, 8), (4, 2, 16), (3, 3, 32), (2, 1, 64)];
         for (heads, kv_heads, dim) in shapes {
-            for mask in [Mask::Full, Mask::Causal] {
-                let a = Attention { heads, kv_heads, dim, scale: 0.3, mask };
+            for mask in [Mask::Full, Mask::Causal, Mask::Window(3)] {
+                let a = Attention { heads, kv_heads, dim, scale: 0.3, mask, precision: Precision::F32 };
                 let x = oracle::numbers(1, batch.tokens() * a.input_width());
                 let causal = mask == Mask::Causal;
-                let h = oracle::Heads { heads, kv_heads, dim, scale: f64::from(a.scale), causal };
+                let reach = if let Mask::Window(reach) = mask { Some(reach) } else { None };
+                let h = oracle::Heads { heads, kv_heads, dim, scale: f64::from(a.scale), causal, reach };
                 let wanted = oracle::attention(&x, batch.offsets(), &h);
                 let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
                 let plan = self.backend.plan(&batch).unwrap();

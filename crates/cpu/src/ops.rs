@@ -90,7 +90,12 @@ impl Backend for Cpu {
     }
 
     fn attention(&self, plan: &Plan, qkv: &Buffer, attention: &Attention, y: &mut Buffer) -> Result<()> {
-        op::attention::attention(&self.pool, qkv.values(), &plan.offsets, &shape(attention), y.values_mut());
+        let attend = match attention.precision {
+            Precision::F32 => op::attention::attention,
+            // Scores of 8-bit integers would be too coarse for a softmax.
+            Precision::Bf16 | Precision::Int8 => op::attention::attention_bf16,
+        };
+        attend(&self.pool, qkv.values(), &plan.offsets, &shape(attention), y.values_mut());
         Ok(())
     }
 
@@ -180,6 +185,10 @@ fn shape(a: &Attention) -> op::attention::AttentionShape {
         kv_heads: a.kv_heads,
         dim: a.dim,
         scale: a.scale,
-        causal: a.mask == Mask::Causal,
+        mask: match a.mask {
+            Mask::Full => op::attention::Mask::Full,
+            Mask::Causal => op::attention::Mask::Causal,
+            Mask::Window(reach) => op::attention::Mask::Window(reach),
+        },
     }
 }

@@ -46,8 +46,14 @@ impl<B: Backend> Transformer<B> {
         let table = |role| backend.load_table(&from.weight(role, 0)?);
         let norm = |role, layer| from.norm(backend, &blueprint.norm, role, layer);
         let a = &blueprint.attention;
-        let attention =
-            Attention { heads: a.heads, kv_heads: a.kv_heads, dim: a.head_dim, scale: a.scale, mask: a.mask };
+        let attention = Attention {
+            heads: a.heads,
+            kv_heads: a.kv_heads,
+            dim: a.head_dim,
+            scale: a.scale,
+            mask: a.mask,
+            precision,
+        };
         let position = match blueprint.embedding.positions {
             Positions::None => None,
             Positions::Learned { offset, .. } => Some((table(Role::Position)?, offset)),

@@ -2,7 +2,7 @@
 //! no memory, in one run. `cargo run --release -p embral-kernels --example gemm_peak [threads]`.
 
 use embral_kernels::op::activation::Activation;
-use embral_kernels::op::attention::{AttentionShape, attention};
+use embral_kernels::op::attention::{AttentionShape, Mask, attention, attention_bf16};
 use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Precision, Residual, gemm};
 use embral_kernels::op::norm::{Norm, NormKind, norm_in_place};
 use embral_kernels::{Isa, Pool};
@@ -146,7 +146,7 @@ fn main() {
         }
     }
     for (sequences, length) in [(32, 12), (32, 27), (32, 145), (8, 512)] {
-        let shape = AttentionShape { heads: 12, kv_heads: 12, dim: 32, scale: 0.177, causal: false };
+        let shape = AttentionShape { heads: 12, kv_heads: 12, dim: 32, scale: 0.177, mask: Mask::Full };
         let rows = sequences * length;
         let qkv = numbers(rows * shape.qkv_width());
         let offsets: Vec<u32> = (0..=sequences).map(|i| (i * length) as u32).collect();
@@ -154,6 +154,9 @@ fn main() {
         let seconds = fastest(|| attention(&pool, &qkv, &offsets, &shape, &mut out));
         let flops = (4 * rows * length * shape.out_width()) as f64 / seconds;
         println!("attention [{sequences} x {length}]: {:.1} GFLOP/s {:.1} us", flops / 1e9, seconds * 1e6);
+        let seconds = fastest(|| attention_bf16(&pool, &qkv, &offsets, &shape, &mut out));
+        let flops = (4 * rows * length * shape.out_width()) as f64 / seconds;
+        println!("attention bf16 [{sequences} x {length}]: {:.1} GFLOP/s {:.1} us", flops / 1e9, seconds * 1e6);
     }
 }
 
@@ -167,7 +170,7 @@ fn layers(pool: &Pool, tokens: usize, precision: Precision) -> (f64, f64) {
         .collect();
     let (bias, ones) = (vec![0.01; WIDE], vec![1.0; HIDDEN]);
     let norm = Norm { kind: NormKind::Layer, gamma: &ones, beta: Some(&ones), eps: 1e-12 };
-    let shape = AttentionShape { heads: 12, kv_heads: 12, dim: 32, scale: 0.177, causal: false };
+    let shape = AttentionShape { heads: 12, kv_heads: 12, dim: 32, scale: 0.177, mask: Mask::Full };
     let offsets: Vec<u32> = (0..tokens).step_by(11).chain([tokens]).map(|t| t as u32).collect();
     let mut x = numbers(tokens * HIDDEN);
     let mut qkv = vec![0.0; tokens * 3 * HIDDEN];

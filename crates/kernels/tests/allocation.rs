@@ -3,7 +3,7 @@
 
 use embral_kernels::Pool;
 use embral_kernels::op::activation::{Activation, activate};
-use embral_kernels::op::attention::{AttentionShape, attention};
+use embral_kernels::op::attention::{AttentionShape, Mask, attention};
 use embral_kernels::op::bag::{Bag, Table, bag};
 use embral_kernels::op::embed::{EmbedTables, embed};
 use embral_kernels::op::gemm::{Epilogue, PackedMatrix, gemm};
@@ -43,7 +43,7 @@ fn a_second_pass_allocates_nothing() {
     let tables = EmbedTables { word: &words, position: None, kind: None, width: WIDTH, scale: 1.0 };
     let weights: Vec<f32> = (0..3 * WIDTH * WIDTH).map(|i| (i % 13) as f32 * 0.01).collect();
     let w = PackedMatrix::pack(3 * WIDTH, WIDTH, &weights);
-    let shape = AttentionShape { heads: 4, kv_heads: 4, dim: 16, scale: 0.25, causal: false };
+    let shape = AttentionShape { heads: 4, kv_heads: 4, dim: 16, scale: 0.25, mask: Mask::Full };
     let mut x = vec![0.0; rows * WIDTH];
     let mut qkv = vec![0.0; rows * 3 * WIDTH];
     let mut pooled = vec![0.0; 4 * WIDTH];

@@ -95,6 +95,8 @@ pub struct Heads {
     pub scale: f64,
     /// Whether a query sees only what is not behind it.
     pub causal: bool,
+    /// How far a query sees on either side, where there is a limit.
+    pub reach: Option<usize>,
 }
 
 /// `softmax(scale Q Kᵀ) V` over packed sequences; a row of `qkv` is queries, keys, values.
@@ -109,7 +111,9 @@ pub fn attention(qkv: &[f32], offsets: &[u32], h: &Heads) -> Vec<f64> {
                 let key = h.heads + head / (h.heads / h.kv_heads);
                 let value = key + h.kv_heads;
                 let last = if h.causal { row + 1 } else { end };
-                let scores: Vec<f64> = (first..last)
+                let reach = h.reach.unwrap_or(end);
+                let (from, last) = (first.max(row.saturating_sub(reach)), last.min(row.saturating_add(reach + 1)));
+                let scores: Vec<f64> = (from..last)
                     .map(|other| h.scale * (0..h.dim).map(|c| at(row, head, c) * at(other, key, c)).sum::<f64>())
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -117,7 +121,7 @@ pub fn attention(qkv: &[f32], offsets: &[u32], h: &Heads) -> Vec<f64> {
                 for c in 0..h.dim {
                     let mixed: f64 = scores
                         .iter()
-                        .zip(first..)
+                        .zip(from..)
                         .map(|(s, other)| (s - largest).exp() / sum * at(other, value, c))
                         .sum();
                     out.push(mixed);
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn attention_of_one_key_is_its_value() {
-        let h = Heads { heads: 2, kv_heads: 1, dim: 1, scale: 1.0, causal: true };
+        let h = Heads { heads: 2, kv_heads: 1, dim: 1, scale: 1.0, causal: true, reach: None };
         assert_eq!(attention(&[9.0, 9.0, 3.0, 7.0], &[0, 1], &h), [7.0, 7.0]);
     }
 }

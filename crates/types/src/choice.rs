@@ -130,6 +130,8 @@ pub enum Mask {
     Full,
     /// Itself and those before it.
     Causal,
+    /// Those at most so many places away, on either side.
+    Window(usize),
 }
 
 #[cfg(test)]

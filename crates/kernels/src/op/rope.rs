@@ -174,6 +174,7 @@ impl Kernel for Heads<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::op::attention::Mask;
     use crate::op::norm::NormKind;
     use crate::sweep::{bits, each_isa, pools};
     use embral_testkit::oracle;
@@ -184,7 +185,7 @@ mod tests {
     const NORM_ERROR: f64 = 2e-6;
 
     fn shape(dim: usize) -> AttentionShape {
-        AttentionShape { heads: 4, kv_heads: 2, dim, scale: 1.0, causal: false }
+        AttentionShape { heads: 4, kv_heads: 2, dim, scale: 1.0, mask: Mask::Full }
     }
 
     #[test]

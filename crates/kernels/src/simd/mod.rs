@@ -69,6 +69,10 @@ pub(crate) trait Simd: Copy {
     /// `LANES` rows can be read at `from` and written at `to`.
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 
+    /// The lanes rounded to bf16, to nearest and ties to even.
+    /// # Safety
+    /// `LANES` values can be written at `p`.
+    unsafe fn store_bf16(self, p: *mut u16, v: Self::V);
     /// # Safety
     /// `LANES` words can be read at `p`.
     unsafe fn load_words(self, p: *const f32) -> Self::W;
@@ -226,6 +230,14 @@ impl Kernel for Lanes {
 #[inline(always)]
 fn bf16_of(word: u32) -> [f32; 2] {
     [f32::from_bits(word << 16), f32::from_bits(word & 0xffff_0000)]
+}
+
+/// The nearest bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn to_bf16(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+    if x.is_nan() { 0x7fc0 } else { rounded }
 }
 
 /// Half precision to single: exact.

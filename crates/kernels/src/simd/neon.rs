@@ -238,6 +238,19 @@ impl<const DOTS: u8> Simd for Neon<DOTS> {
         }
     }
     #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: Pair) {
+        unsafe {
+            let round = |v: float32x4_t| {
+                let bits = vreinterpretq_u32_f32(v);
+                let odd = vandq_u32(vshrq_n_u32::<16>(bits), vdupq_n_u32(1));
+                let rounded = vaddq_u32(bits, vaddq_u32(odd, vdupq_n_u32(0x7fff)));
+                // Not a number: equal to nothing.
+                vshrn_n_u32::<16>(vbslq_u32(vceqq_f32(v, v), rounded, vdupq_n_u32(0x7fc0_0000)))
+            };
+            vst1q_u16(p, vcombine_u16(round(v.0), round(v.1)));
+        }
+    }
+    #[inline(always)]
     unsafe fn load_words(self, p: *const f32) -> Words {
         unsafe { Words(vld1q_u32(p.cast()), vld1q_u32(p.cast::<u32>().add(4))) }
     }

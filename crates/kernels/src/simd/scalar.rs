@@ -1,7 +1,7 @@
 //! The portable level: four lanes in an array, multiplication and addition rounded separately, because a fused one without the
 //! instruction is a library call.
 
-use super::{Simd, bf16_of, f16_to_f32};
+use super::{Simd, bf16_of, f16_to_f32, to_bf16};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Scalar;
@@ -84,6 +84,13 @@ impl Simd for Scalar {
                 // SAFETY: the caller's promise.
                 unsafe { *to.add(c * to_stride + r) = *from.add(r * from_stride + c) }
             }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut u16, v: V) {
+        for (i, x) in v.into_iter().enumerate() {
+            // SAFETY: the caller's promise; i < LANES.
+            unsafe { *p.add(i) = to_bf16(x) };
         }
     }
     #[inline(always)]

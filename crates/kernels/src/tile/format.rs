@@ -4,7 +4,7 @@
 //! for all formats, `k` counted in words, and the micro-kernel differs in nothing but the instruction.
 
 use super::{DEPTH, STRIDE};
-use crate::simd::Simd;
+use crate::simd::{Simd, to_bf16};
 
 /// A format.
 pub(crate) trait Format: Copy + Send + Sync + 'static {
@@ -130,14 +130,6 @@ impl Format for F32 {
 /// bf16, summed in f32.
 #[derive(Clone, Copy)]
 pub(crate) struct Bf16;
-
-/// The nearest bf16, ties to even; NaN stays NaN.
-#[inline(always)]
-pub(crate) fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
-    if x.is_nan() { 0x7fc0 } else { rounded }
-}
 
 impl Format for Bf16 {
     const VALUES: usize = 2;

@@ -6,7 +6,7 @@
 
 mod format;
 
-pub(crate) use format::{Bf16, F32, Format, Int8, Scale, row_words, to_bf16};
+pub(crate) use format::{Bf16, F32, Format, Int8, Scale, row_words};
 
 use crate::simd::Simd;
 
@@ -23,12 +23,6 @@ const AHEAD: usize = 3072;
 /// Words that `rows` rows of `words` take as blocks.
 pub(crate) const fn blocks_len(rows: usize, words: usize) -> usize {
     words.div_ceil(DEPTH) * rows * STRIDE
-}
-
-/// Where word `k` of row `row` is in the blocks of a tile of `rows` rows.
-#[inline(always)]
-pub(crate) const fn block_index(rows: usize, row: usize, k: usize) -> usize {
-    (k / DEPTH * rows + row) * STRIDE + k % DEPTH
 }
 
 /// Cuts `rows` into the fewest tiles of at most `most` rows, of sizes that differ by at most 1.

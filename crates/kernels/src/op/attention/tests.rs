@@ -5,13 +5,19 @@ use embral_testkit::oracle::{self, Heads};
 /// Weights that sum to 1 times values below 1: the error of the scores (below 8, three units in the last place) and of two sums.
 const ATTENTION_ERROR: f64 = 3e-6;
 
-fn shape(heads: usize, kv_heads: usize, dim: usize, causal: bool) -> AttentionShape {
-    AttentionShape { heads, kv_heads, dim, scale: 1.0 / (dim as f32).sqrt(), causal }
+/// Keys, values, queries and weights rounded to bf16: each score is off by 2^-8 of the sum of its terms, about 1, at most, and so is
+/// each weight; what is left is the mean of many such errors.
+const BF16_ERROR: f64 = 2.5e-2;
+
+fn shape(heads: usize, kv_heads: usize, dim: usize, mask: Mask) -> AttentionShape {
+    AttentionShape { heads, kv_heads, dim, scale: 1.0 / (dim as f32).sqrt(), mask }
 }
+
+const MASKS: [Mask; 5] = [Mask::Full, Mask::Causal, Mask::Window(0), Mask::Window(5), Mask::Window(64)];
 
 fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
     let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
-    attention_with(isa, pool, qkv, offsets, shape, &mut out);
+    attention_with::<F32>(isa, None, pool, qkv, offsets, shape, &mut out);
     out.to_vec()
 }
 
@@ -19,31 +25,41 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
     let rows = *offsets.last().unwrap() as usize;
     let qkv: Vec<f32> = oracle::numbers(5, rows * shape.qkv_width()).iter().map(|x| 2.0 * x).collect();
     let qkv = Misaligned::of(&qkv);
-    let got = run(isa, &Pool::shared(Some(1)), &qkv, offsets, shape);
     let heads = Heads {
         heads: shape.heads,
         kv_heads: shape.kv_heads,
         dim: shape.dim,
         scale: f64::from(shape.scale),
-        causal: shape.causal,
+        causal: shape.mask == Mask::Causal,
+        reach: if let Mask::Window(reach) = shape.mask { Some(reach) } else { None },
     };
-    let error = oracle::largest_difference(&got, &oracle::attention(&qkv, offsets, &heads));
+    let wanted = oracle::attention(&qkv, offsets, &heads);
+    let one = Pool::shared(Some(1));
+    let error = oracle::largest_difference(&run(isa, &one, &qkv, offsets, shape), &wanted);
     assert!(error <= ATTENTION_ERROR, "{} {offsets:?} {shape:?}: {error:e}", isa.name());
+    // Without the instruction for bf16, and with it where there is one.
+    for dots in [None, isa.dots(Numbers::Bf16)] {
+        let mut out = Misaligned::of(&vec![f32::NAN; rows * shape.out_width()]);
+        attention_with::<Bf16>(isa, dots, &one, &qkv, offsets, shape, &mut out);
+        let error = oracle::largest_difference(&out, &wanted);
+        assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
+    }
 }
 
 #[test]
 fn rows_are_those_of_f64() {
     each_isa("attention", |isa| {
-        for causal in [false, true] {
+        for mask in MASKS {
             for n in sizes(isa) {
-                check(isa, &[0, n as u32, n as u32, 2 * n as u32 + 1], &shape(2, 2, 8, causal));
+                check(isa, &[0, n as u32, n as u32, 2 * n as u32 + 1], &shape(2, 2, 8, mask));
             }
             for dim in [1, 5, 32, 33, 64, 80, 128] {
-                check(isa, &[0, 1, 21, 58], &shape(4, 2, dim, causal));
+                check(isa, &[0, 1, 21, 58], &shape(4, 2, dim, mask));
             }
             // Longer than a block of scores, and than a block of queries.
-            check(isa, &[0, DEPTH as u32 + 5], &shape(1, 1, 16, causal));
-            check(isa, &[0, QUERIES as u32 + 77], &shape(2, 1, 4, causal));
+            check(isa, &[0, KEYS as u32 + 5], &shape(1, 1, 16, mask));
+            check(isa, &[0, 2 * KEYS as u32 + 33], &shape(2, 1, 8, mask));
+            check(isa, &[0, QUERIES as u32 + 77], &shape(2, 1, 4, mask));
         }
     });
 }
@@ -58,16 +74,24 @@ fn a_sequence_is_the_same_alone_and_in_company() {
         }))
         .collect();
     each_isa("attention sequences", |isa| {
-        for shape in [shape(4, 4, 32, false), shape(4, 2, 16, true)] {
+        for shape in [shape(4, 4, 32, Mask::Full), shape(4, 2, 16, Mask::Causal), shape(2, 2, 8, Mask::Window(40))] {
             let (width, out_width) = (shape.qkv_width(), shape.out_width());
             let qkv = oracle::numbers(6, offsets[8] as usize * width);
             let [one, two, three] = pools().map(|pool| bits(&run(isa, &pool, &qkv, &offsets, &shape)));
             assert!(one == two && two == three, "{}", isa.name());
+            let bf16 = |pool: &Pool, qkv: &[f32], offsets: &[u32]| {
+                let mut out = vec![f32::NAN; qkv.len() / width * out_width];
+                attention_with::<Bf16>(isa, isa.dots(Numbers::Bf16), pool, qkv, offsets, &shape, &mut out);
+                bits(&out)
+            };
+            let all = bf16(&Pool::shared(Some(2)), &qkv, &offsets);
             for ends in offsets.windows(2) {
                 let (first, end) = (ends[0] as usize, ends[1] as usize);
                 let n = (end - first) as u32;
                 let alone = run(isa, &Pool::shared(Some(1)), &qkv[first * width..end * width], &[0, n], &shape);
                 assert_eq!(bits(&alone), one[first * out_width..end * out_width], "{} {n}", isa.name());
+                let alone = bf16(&Pool::shared(Some(1)), &qkv[first * width..end * width], &[0, n]);
+                assert_eq!(alone, all[first * out_width..end * out_width], "{} bf16 {n}", isa.name());
             }
         }
     });
@@ -76,7 +100,7 @@ fn a_sequence_is_the_same_alone_and_in_company() {
 /// A causal row does not see what comes later, whatever it is.
 #[test]
 fn later_tokens_change_nothing_in_a_causal_row() {
-    let shape = shape(2, 1, 32, true);
+    let shape = shape(2, 1, 32, Mask::Causal);
     let qkv = oracle::numbers(8, 90 * shape.qkv_width());
     each_isa("attention causal", |isa| {
         let all = bits(&run(isa, &Pool::shared(Some(1)), &qkv, &[0, 90], &shape));
@@ -89,7 +113,7 @@ fn later_tokens_change_nothing_in_a_causal_row() {
 
 #[test]
 fn large_scores_and_nan_have_defined_results() {
-    let shape = shape(1, 1, 4, false);
+    let shape = shape(1, 1, 4, Mask::Full);
     each_isa("attention edges", |isa| {
         let mut qkv = oracle::numbers(9, 40 * 12);
         for row in qkv.chunks_mut(12) {
@@ -109,7 +133,7 @@ fn large_scores_and_nan_have_defined_results() {
 #[test]
 fn a_long_sequence_is_a_row_at_a_time() {
     let n = 5_000;
-    let shape = shape(1, 1, 1, false);
+    let shape = shape(1, 1, 1, Mask::Full);
     let qkv = oracle::numbers(10, n * 3);
     let pool = Pool::shared(Some(2));
     let out = run(Isa::active(), &pool, &qkv, &[0, n as u32], &shape);

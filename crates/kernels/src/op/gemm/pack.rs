@@ -4,8 +4,8 @@ use super::Precision;
 use crate::Isa;
 use crate::isa::Dots;
 use crate::scratch::Buffer;
-use crate::simd::{Kernel, Simd};
-use crate::tile::{self, Bf16, F32, Format, Int8, row_words, to_bf16};
+use crate::simd::{Kernel, Simd, to_bf16};
+use crate::tile::{self, Bf16, F32, Format, Int8, row_words};
 
 /// A weight matrix packed for the instructions in use: panels of two vectors of columns, each `[words][panel width]`, columns behind
 /// the last one 0. A word holds one value of f32, two of bf16 or four of int8, neighbours in `k`.

@@ -307,7 +307,7 @@ fn a_row_of_small_numbers_that_is_not_finite_gives_no_finite_one() {
 
 #[test]
 fn bf16_rounds_to_nearest_even() {
-    use crate::tile::to_bf16;
+    use crate::simd::to_bf16;
     let cases = [
         (1.0, 0x3f80),
         (f32::from_bits(0x3f80_8000), 0x3f80),
