@@ -41,6 +41,10 @@ fn a_text_that_is_too_long_is_cut_or_refused_as_asked() {
     let error = strict.embed_batch(&["short", &long]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLong);
     assert!(error.to_string().contains("text 1"), "{error}");
+    let mut many = vec!["short"; 5000];
+    (many[3000], many[4500], many[4999]) = (&long, &long, &long);
+    let error = strict.embed_batch(&many).unwrap_err();
+    assert!(error.kind() == ErrorKind::TooLong && error.to_string().contains("text 3000:"), "{error}");
 }
 
 #[test]
