@@ -20,8 +20,8 @@ use std::{
 
 /// Texts of the largest window. The ids of two are held: a call of a million texts does not hold the ids of all.
 const LARGEST: usize = 2048;
-/// How many times the texts of a window the next one has: tokens cost less than a quarter of their vectors, and where they do
-/// not, the caller helps.
+/// How many times the texts of a window the next one has. Where their tokens cost less than a quarter of vectors, they are there
+/// in time; where they cost more, the caller helps.
 const GROWTH: usize = 4;
 /// Texts tokenised by one task.
 const CHUNK: usize = 16;
