@@ -1,6 +1,6 @@
 //! How fast a model embeds the lines of a file, tokenisation included.
 
-use embral::{Config, Embedder, Embeddings, Error, ErrorKind, Precision, Result};
+use embral::{Config, Embedder, Embeddings, Error, ErrorKind, Precision, Profile, Result};
 use std::{fmt, path::Path, time::Instant};
 
 /// What is measured.
@@ -25,6 +25,8 @@ pub struct Options {
 pub struct Report {
     /// Each round, in seconds.
     pub seconds: Vec<f64>,
+    /// Where the time of each round went: the sum of its calls.
+    pub profiles: Vec<Profile>,
     /// Texts a round.
     pub texts: usize,
     /// Tokens a round, special tokens included.
@@ -68,6 +70,7 @@ pub fn run(options: &Options, texts: &[String]) -> Result<Report> {
 
     let mut report = Report {
         seconds: Vec::with_capacity(options.rounds),
+        profiles: Vec::with_capacity(options.rounds),
         texts: texts.len(),
         tokens: 0,
         load_seconds,
@@ -75,15 +78,16 @@ pub fn run(options: &Options, texts: &[String]) -> Result<Report> {
         vectors: Embeddings::default(),
     };
     for _ in 0..options.rounds {
-        let mut tokens = 0;
+        let mut profile = Profile::default();
         let mut rows = Vec::with_capacity(texts.len() * embedder.dimensions());
         let start = Instant::now();
         for batch in texts.chunks(options.batch_size) {
             rows.extend_from_slice(embedder.embed_batch(batch)?.as_slice());
-            tokens += embedder.profile().tokens;
+            profile.add(&embedder.profile());
         }
         report.seconds.push(start.elapsed().as_secs_f64());
-        report.tokens = tokens;
+        report.tokens = profile.tokens;
+        report.profiles.push(profile);
         report.vectors = Embeddings::new(rows, embedder.dimensions());
     }
     report.peak_rss_bytes = embral::peak_rss_bytes();
@@ -109,11 +113,36 @@ impl Report {
         if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] }
     }
 
-    /// The figures as one JSON object; the vectors are not in it.
+    /// The stages of the round in the middle, in milliseconds, and its wall time; of an even number of rounds, of the faster of
+    /// the two in the middle. `other` is what the stages leave of the wall time: copying and allocating.
+    ///
+    /// # Panics
+    /// Where there was no round; [`run`] makes one at least.
+    pub fn stages(&self) -> ([(&'static str, f64); 6], f64) {
+        let mut order: Vec<(&f64, &Profile)> = self.seconds.iter().zip(&self.profiles).collect();
+        order.sort_by(|a, b| a.0.total_cmp(b.0));
+        let (seconds, p) = order[(order.len() - 1) / 2];
+        let wall = seconds * 1e3;
+        let inside = p.tokenize_ms + p.pack_ms + p.inference_ms + p.pool_ms + p.normalize_ms;
+        let stages = [
+            ("tokenize", p.tokenize_ms),
+            ("pack", p.pack_ms),
+            ("inference", p.inference_ms),
+            ("pool", p.pool_ms),
+            ("normalize", p.normalize_ms),
+            ("other", wall - inside),
+        ];
+        (stages, wall)
+    }
+
+    /// The figures as one JSON object; the vectors are not in it. `stages` are those of [`Report::stages`].
     pub fn to_json(&self) -> String {
         let seconds: Vec<String> = self.seconds.iter().map(f64::to_string).collect();
+        let (stages, wall) = self.stages();
+        let stages: String = stages.iter().map(|(stage, ms)| format!("\"{stage}_ms\": {ms}, ")).collect();
         format!(
-            "{{\"seconds\": [{}], \"texts\": {}, \"tokens\": {}, \"load_seconds\": {}, \"peak_rss_bytes\": {}}}\n",
+            "{{\"seconds\": [{}], \"texts\": {}, \"tokens\": {}, \"load_seconds\": {}, \"peak_rss_bytes\": {}, \
+             \"stages\": {{{stages}\"wall_ms\": {wall}}}}}\n",
             seconds.join(", "),
             self.texts,
             self.tokens,
@@ -141,7 +170,13 @@ impl fmt::Display for Report {
         writeln!(f, "texts/s     {:>12.0}", self.texts as f64 / median)?;
         writeln!(f, "tokens/s    {:>12.0}", self.tokens as f64 / median)?;
         writeln!(f, "load        {:>12.1} ms", self.load_seconds * 1e3)?;
-        write!(f, "peak memory {:>12.1} MB", self.peak_rss_bytes as f64 / 1e6)
+        write!(f, "peak memory {:>12.1} MB", self.peak_rss_bytes as f64 / 1e6)?;
+        let (stages, wall) = self.stages();
+        write!(f, "\n\nstages of the median round; tokenize is what was waited for")?;
+        for (stage, ms) in stages {
+            write!(f, "\n{stage:<12}{ms:>12.1} ms {:>5.1} %", 100.0 * ms / wall)?;
+        }
+        Ok(())
     }
 }
 
@@ -149,9 +184,19 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
+    /// Rounds of which a tenth is waiting for tokens and half is inference.
     fn report(seconds: &[f64]) -> Report {
-        let (vectors, seconds) = (Embeddings::default(), seconds.to_vec());
-        Report { seconds, texts: 2, tokens: 10, load_seconds: 0.25, peak_rss_bytes: 4096, vectors }
+        let profile =
+            |s: &f64| Profile { tokenize_ms: 100.0 * s, inference_ms: 500.0 * s, tokens: 10, ..Profile::default() };
+        Report {
+            seconds: seconds.to_vec(),
+            profiles: seconds.iter().map(profile).collect(),
+            texts: 2,
+            tokens: 10,
+            load_seconds: 0.25,
+            peak_rss_bytes: 4096,
+            vectors: Embeddings::default(),
+        }
     }
 
     #[test]
@@ -165,9 +210,21 @@ mod tests {
         let json = report(&[0.5, 1.5]).to_json();
         assert_eq!(
             json,
-            "{\"seconds\": [0.5, 1.5], \"texts\": 2, \"tokens\": 10, \"load_seconds\": 0.25, \"peak_rss_bytes\": 4096}\n"
+            "{\"seconds\": [0.5, 1.5], \"texts\": 2, \"tokens\": 10, \"load_seconds\": 0.25, \"peak_rss_bytes\": 4096, \
+             \"stages\": {\"tokenize_ms\": 50, \"pack_ms\": 0, \"inference_ms\": 250, \"pool_ms\": 0, \"normalize_ms\": 0, \
+             \"other_ms\": 200, \"wall_ms\": 500}}\n"
         );
         assert!(report(&[0.5]).to_string().contains("tokens/s              20"));
+    }
+
+    #[test]
+    fn the_stages_are_those_of_the_round_in_the_middle() {
+        let (stages, wall) = report(&[4.0, 1.0, 2.0]).stages();
+        assert_eq!((stages[0], stages[2], wall), (("tokenize", 200.0), ("inference", 1000.0), 2000.0));
+        assert_eq!(stages.iter().map(|(_, ms)| ms).sum::<f64>(), wall);
+        assert_eq!(report(&[4.0, 1.0, 2.0, 3.0]).stages().1, 2000.0);
+        let table = report(&[2.0]).to_string();
+        assert!(table.contains("\ninference         1000.0 ms  50.0 %\n"), "{table}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ struct Cli {
 /// Runs a command line, the program's name first; the exit code: 0, 1 where it failed, 2 where the command line is wrong,
 /// 130 where a signal stopped it.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    embral_types::silence_guarded();
     let outcome = match Cli::try_parse_from(args) {
         Ok(cli) => cmd::run(cli.command),
         Err(error) if error.use_stderr() => Err(in_one_line(&error)),

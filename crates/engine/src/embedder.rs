@@ -4,19 +4,15 @@ use crate::{
     Config, ModelInfo, Profile, Prompt,
     open::{self, Opened},
     store::{ResolveOptions, Store},
+    windows::{self, Window},
 };
 use embral_kernels::Pool;
 use embral_tokenize::Encoded;
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-
-/// Texts whose ids are held at a time, so that a call of a million texts does not hold the ids of all.
-const WINDOW: usize = 4096;
-/// Texts tokenised by one task.
-const TOKENIZE_CHUNK: usize = 16;
 
 /// A model that turns text into vectors.
 ///
@@ -27,6 +23,16 @@ pub struct Embedder {
     batch_tokens: usize,
     pool: Arc<Pool>,
     profile: Mutex<Profile>,
+}
+
+/// A call under way.
+struct Call {
+    /// The ids of the texts from `done` on, as far as they are tokenised.
+    ids: Vec<Encoded>,
+    /// The texts whose vectors are there.
+    done: usize,
+    out: Vec<f32>,
+    profile: Profile,
 }
 
 impl Embedder {
@@ -97,12 +103,36 @@ impl Embedder {
         let start = Instant::now();
         let prompt = self.prompt_text(prompt)?;
         let dim = self.dimensions();
-        let mut out = vec![0.0; texts.len() * dim];
-        let mut profile = Profile { texts: texts.len(), ..Profile::default() };
+        let mut call = Call {
+            ids: Vec::new(),
+            done: 0,
+            out: vec![0.0; texts.len() * dim],
+            profile: Profile { texts: texts.len(), ..Profile::default() },
+        };
         let _busy = self.pool.busy();
-        for (window, (texts, out)) in texts.chunks(WINDOW).zip(out.chunks_mut(WINDOW * dim)).enumerate() {
-            self.embed_window(texts, window * WINDOW, prompt, out, &mut profile)?;
+        let encode = |index: usize| self.encode(texts[index].as_ref(), index, prompt);
+        let mut windows = windows::ranges(texts, self.batch_tokens).map(|range| Window::new(range, &encode));
+        let mut next = windows.next();
+        if let Some(first) = &next {
+            let start = Instant::now();
+            first.run(&self.pool);
+            call.profile.tokenize_ms += milliseconds(start.elapsed());
         }
+        while let Some(window) = next {
+            let (mut ids, work) = window.finish()?;
+            call.profile.tokenize_work_ms += milliseconds(work);
+            call.profile.truncated += ids.iter().filter(|e| e.truncated).count();
+            call.ids.append(&mut ids);
+            next = windows.next();
+            match &next {
+                Some(next) => {
+                    let waited = next.run_during(&self.pool, || self.embed_ids(&mut call, false))?;
+                    call.profile.tokenize_ms += milliseconds(waited);
+                }
+                None => self.embed_ids(&mut call, true)?,
+            }
+        }
+        let Call { out, mut profile, .. } = call;
         profile.close(milliseconds(start.elapsed()));
         *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
         Ok(Embeddings::new(out, dim))
@@ -141,7 +171,10 @@ impl Embedder {
     /// # Errors
     /// As [`Embedder::tokenize`].
     pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
-        Ok(self.encode_all(texts, 0, "")?.iter().map(|e| e.ids.len()).collect())
+        let encode = |index: usize| self.encode(texts[index].as_ref(), index, "");
+        let window = Window::new(0..texts.len(), &encode);
+        window.run(&self.pool);
+        Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
     }
 
     fn warm_up(&self) -> Result<()> {
@@ -170,62 +203,41 @@ impl Embedder {
         Ok(text)
     }
 
-    /// Ids of all texts, tokenised by all threads. `first` is the index of the first text in the caller's list.
-    fn encode_all(&self, texts: &[impl AsRef<str> + Sync], first: usize, prompt: &str) -> Result<Vec<Encoded>> {
-        let tokenizer = &self.opened.tokenizer;
-        let encode = |(i, text): (usize, &str)| {
-            tokenizer.encode(text, prompt).map_err(|e| {
-                let message = format!("text {}: {}", first + i, e.message());
-                Error::new(e.kind(), message).because(e)
-            })
-        };
-        if texts.len() <= TOKENIZE_CHUNK {
-            return texts.iter().map(AsRef::as_ref).enumerate().map(encode).collect();
-        }
-        let chunks = texts.len().div_ceil(TOKENIZE_CHUNK);
-        let done: Vec<OnceLock<Result<Vec<Encoded>>>> = (0..chunks).map(|_| OnceLock::new()).collect();
-        self.pool.run(chunks, &|chunk| {
-            let from = chunk * TOKENIZE_CHUNK;
-            let texts = &texts[from..texts.len().min(from + TOKENIZE_CHUNK)];
-            let encoded = texts.iter().enumerate().map(|(i, text)| encode((from + i, text.as_ref()))).collect();
-            let _ = done[chunk].set(encoded);
-        });
-        let mut all = Vec::with_capacity(texts.len());
-        for chunk in done {
-            all.append(&mut chunk.into_inner().expect("every task of a run is run once")?);
-        }
-        Ok(all)
+    /// The ids of the text that is `index` in the caller's list.
+    fn encode(&self, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
+        self.opened.tokenizer.encode(text, prompt).map_err(|e| {
+            let message = format!("text {index}: {}", e.message());
+            Error::new(e.kind(), message).because(e)
+        })
     }
 
-    fn embed_window(
-        &self,
-        texts: &[impl AsRef<str> + Sync],
-        first: usize,
-        prompt: &str,
-        out: &mut [f32],
-        profile: &mut Profile,
-    ) -> Result<()> {
+    /// Computes the vectors of the texts whose ids are there, batch by batch. Unless they are the `last`, a rest of less than
+    /// half a batch is left for a batch with those that follow.
+    fn embed_ids(&self, call: &mut Call, last: bool) -> Result<()> {
+        let Call { ids, done: first, out, profile } = call;
         let dim = self.dimensions();
-        let start = Instant::now();
-        let encoded = self.encode_all(texts, first, prompt)?;
-        profile.tokenize_ms += milliseconds(start.elapsed());
-        profile.truncated += encoded.iter().filter(|e| e.truncated).count();
         // One prompt before every text of a call: its tokens are as many in each.
-        let skip = if self.opened.include_prompt { 0 } else { encoded.first().map_or(0, |e| e.prompt_tokens) };
+        let skip = if self.opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
         let mut batch = Batch::default();
         let mut done = 0;
-        while done < encoded.len() {
+        while done < ids.len() {
             let start = Instant::now();
             batch.clear();
-            for e in &encoded[done..] {
+            for e in &ids[done..] {
                 if !batch.is_empty() && batch.tokens() + e.ids.len() > self.batch_tokens {
                     break;
                 }
                 batch.push(&e.ids);
             }
-            profile.tokens += batch.tokens();
             profile.pack_ms += milliseconds(start.elapsed());
-            let rows = &mut out[done * dim..(done + batch.len()) * dim];
+            let rest = done + batch.len() == ids.len() && batch.tokens() < self.batch_tokens / 2;
+            // The first batch is computed in any case: there would be nothing to do while the next texts are tokenised.
+            if rest && !last && done > 0 {
+                break;
+            }
+            profile.tokens += batch.tokens();
+            let from = *first + done;
+            let rows = &mut out[from * dim..(from + batch.len()) * dim];
             let stages = self.opened.encoder.encode(&batch, skip, rows)?;
             profile.inference_ms += milliseconds(stages.inference);
             profile.pool_ms += milliseconds(stages.pool);
@@ -233,12 +245,14 @@ impl Embedder {
             if let Some(bad) = rows.iter().position(|x| !x.is_finite()) {
                 return Err(Error::new(
                     ErrorKind::Malformed,
-                    format!("text {} gave a vector that is not finite", first + done + bad / dim),
+                    format!("text {} gave a vector that is not finite", from + bad / dim),
                 )
                 .hint("the model's weights overflow f32; check the file with `embral models info`"));
             }
             done += batch.len();
         }
+        ids.drain(..done);
+        *first += done;
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ mod prompt;
 pub mod quantize;
 mod similarity;
 pub mod store;
+mod windows;
 
 pub use config::{Config, Truncation};
 pub use device::{CpuInfo, cpu};

@@ -38,8 +38,9 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
     }
     let tokenizer = match &folder.tokenizer {
         TokenizerFiles::Json(file) => Tokenizer::from_file(file)?,
-        TokenizerFiles::Vocab { vocab, lower_case } => {
-            Tokenizer::from_vocab(vocab, &BertOptions { lower_case: *lower_case, ..BertOptions::default() })?
+        &TokenizerFiles::Vocab { ref vocab, lower_case, strip_accents, split_ideographs } => {
+            let strip_accents = Some(strip_accents);
+            Tokenizer::from_vocab(vocab, &BertOptions { lower_case, strip_accents, split_ideographs })?
         }
     };
     let weights = folder.open_weights()?;

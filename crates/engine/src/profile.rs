@@ -5,11 +5,14 @@ use std::fmt;
 /// The last call, by stage.
 ///
 /// Pooling and normalisation are one pass over the rows where nothing comes between them; that pass counts as pooling.
-/// Parallel stages count wall time.
+/// The stages count wall time on the thread of the caller; what they leave of the whole call is allocating and the like.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Profile {
-    /// Text to token ids, milliseconds.
+    /// Waiting for token ids, milliseconds: tokenising the first texts of the call, and of what is tokenised while the vectors of
+    /// earlier texts are computed, the part that was not ready in time. In a call with one thread, all tokenisation.
     pub tokenize_ms: f64,
+    /// Text to token ids, milliseconds, waited for or not: the wall time of each thread that tokenised, summed.
+    pub tokenize_work_ms: f64,
     /// Ids to packed batches, milliseconds.
     pub pack_ms: f64,
     /// Packed batches to token rows, milliseconds.
@@ -35,15 +38,39 @@ pub struct Profile {
 impl Profile {
     pub(crate) fn close(&mut self, total_ms: f64) {
         self.total_ms = total_ms;
-        self.tokens_per_second = if total_ms > 0.0 { self.tokens as f64 / total_ms * 1e3 } else { 0.0 };
+        self.tokens_per_second = rate(self.tokens, total_ms);
         self.peak_rss_bytes = peak_rss_bytes();
     }
+
+    /// Adds another call: times and counts are summed, the rate is that of the sum, the peak is the larger one.
+    pub fn add(&mut self, call: &Self) {
+        self.tokenize_ms += call.tokenize_ms;
+        self.tokenize_work_ms += call.tokenize_work_ms;
+        self.pack_ms += call.pack_ms;
+        self.inference_ms += call.inference_ms;
+        self.pool_ms += call.pool_ms;
+        self.normalize_ms += call.normalize_ms;
+        self.total_ms += call.total_ms;
+        self.texts += call.texts;
+        self.tokens += call.tokens;
+        self.truncated += call.truncated;
+        self.tokens_per_second = rate(self.tokens, self.total_ms);
+        self.peak_rss_bytes = self.peak_rss_bytes.max(call.peak_rss_bytes);
+    }
+}
+
+fn rate(tokens: usize, ms: f64) -> f64 {
+    if ms > 0.0 { tokens as f64 / ms * 1e3 } else { 0.0 }
 }
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<14}{:>10.3} ms waited for, {:.3} ms of work",
+            "tokenisation", self.tokenize_ms, self.tokenize_work_ms
+        )?;
         let rows = [
-            ("tokenisation", self.tokenize_ms),
             ("packing", self.pack_ms),
             ("inference", self.inference_ms),
             ("pooling", self.pool_ms),
@@ -90,5 +117,20 @@ mod tests {
         profile.close(250.0);
         assert_eq!(profile.tokens_per_second, 2000.0);
         assert!(profile.to_string().contains("tokenisation"));
+    }
+
+    #[test]
+    fn calls_add_up() {
+        let call = |ms: f64, tokens| {
+            let mut call =
+                Profile { inference_ms: ms / 2.0, tokenize_work_ms: ms, texts: 1, tokens, ..Profile::default() };
+            call.close(ms);
+            call
+        };
+        let mut sum = Profile::default();
+        sum.add(&call(100.0, 200));
+        sum.add(&call(300.0, 600));
+        assert_eq!((sum.total_ms, sum.inference_ms, sum.tokenize_work_ms), (400.0, 200.0, 400.0));
+        assert_eq!((sum.texts, sum.tokens, sum.tokens_per_second), (2, 800, 2000.0));
     }
 }

@@ -41,6 +41,10 @@ fn a_text_that_is_too_long_is_cut_or_refused_as_asked() {
     let error = strict.embed_batch(&["short", &long]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLong);
     assert!(error.to_string().contains("text 1"), "{error}");
+    let mut many = vec!["short"; 5000];
+    (many[3000], many[4500], many[4999]) = (&long, &long, &long);
+    let error = strict.embed_batch(&many).unwrap_err();
+    assert!(error.kind() == ErrorKind::TooLong && error.to_string().contains("text 3000:"), "{error}");
 }
 
 #[test]
@@ -65,5 +69,28 @@ fn a_cut_is_the_start_of_the_vector_normalised() {
     let norm = whole[..8].iter().map(|x| x * x).sum::<f32>().sqrt();
     for (w, c) in whole.iter().zip(&cut) {
         assert!((w / norm - c).abs() < 1e-6);
+    }
+}
+
+/// The ids are those of `BertTokenizer` of transformers 5.23 on the same vocabulary and flags.
+#[test]
+fn a_vocabulary_is_read_with_the_flags_of_its_configuration() {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny_bert");
+    let to = tempfile::tempdir().unwrap();
+    std::fs::create_dir(to.path().join("1_Pooling")).unwrap();
+    for file in ["config.json", "model.safetensors", "modules.json", "vocab.txt", "1_Pooling/config.json"] {
+        std::fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    let expected: [(&str, &[u32]); 5] = [
+        (r#"{"strip_accents": null}"#, &[2, 20, 60, 126, 213, 1, 3]),
+        (r#"{"strip_accents": false}"#, &[2, 1, 1, 213, 1, 3]),
+        (r#"{"do_lower_case": false}"#, &[2, 1, 1, 213, 1, 3]),
+        (r#"{"do_lower_case": false, "strip_accents": true}"#, &[2, 1, 126, 213, 1, 3]),
+        (r#"{"tokenize_chinese_chars": false}"#, &[2, 20, 60, 126, 1, 3]),
+    ];
+    for (config, ids) in expected {
+        std::fs::write(to.path().join("tokenizer_config.json"), config).unwrap();
+        let embedder = Embedder::open(to.path().to_str().unwrap()).unwrap();
+        assert_eq!(embedder.tokenize("Aé bé 日本").unwrap(), ids, "{config}");
     }
 }

@@ -83,6 +83,27 @@ fn threads_and_batch_size_do_not_matter() {
     }
 }
 
+/// Small batches make many windows of texts, each tokenised while the one before is computed.
+#[test]
+fn a_long_call_equals_many_short_ones() {
+    for config in models() {
+        let short = rows_of(&config);
+        let many: Vec<&str> = TEXTS.iter().cycle().take(5003).copied().collect();
+        for threads in [1, 3] {
+            let embedder =
+                Embedder::with_config(Config { threads: Some(threads), batch_tokens: 100, ..config.clone() }).unwrap();
+            for (i, row) in embedder.embed_batch(&many).unwrap().rows().enumerate() {
+                assert_eq!(bits(row), bits(short.row(i % TEXTS.len())), "{threads} threads, text {i}");
+            }
+            let profile = embedder.profile();
+            assert_eq!(profile.tokens, embedder.count_tokens(&many).unwrap().iter().sum::<usize>());
+            assert!(profile.tokenize_work_ms > 0.0);
+            let stages = [profile.pack_ms, profile.inference_ms, profile.pool_ms, profile.normalize_ms];
+            assert!(profile.tokenize_ms + stages.iter().sum::<f64>() <= profile.total_ms, "{profile:?}");
+        }
+    }
+}
+
 #[test]
 fn calls_at_the_same_time_give_the_same() {
     for config in models() {

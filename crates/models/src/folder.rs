@@ -70,12 +70,16 @@ pub enum Network {
 pub enum TokenizerFiles {
     /// A `tokenizer.json`.
     Json(PathBuf),
-    /// A WordPiece `vocab.txt`, with the `do_lower_case` of `tokenizer_config.json` (true where it does not say).
+    /// A WordPiece `vocab.txt`, with what `tokenizer_config.json` says of BERT's normalisation.
     Vocab {
         /// The vocabulary.
         vocab: PathBuf,
-        /// Whether the BERT normaliser lower-cases and strips accents.
+        /// `do_lower_case`: true where it is not stated.
         lower_case: bool,
+        /// `strip_accents`: as `lower_case` where it is not stated.
+        strip_accents: bool,
+        /// `tokenize_chinese_chars`, every ideograph a word of its own: true where it is not stated.
+        split_ideographs: bool,
     },
 }
 
@@ -235,9 +239,8 @@ fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
     let value = config::require(&file)?;
     let parsed = Architecture::of(&value).and_then(|a| Ok((a, (a.parse)(&value)?)));
     let (architecture, (blueprint, names)) = parsed.map_err(|e| e.in_file(&file))?;
-    let tokenizer_config = TokenizerConfig::read(folder)?;
     let limits = Limits::read(folder)?;
-    let stated = limits.max_seq_length.or(tokenizer_config.model_max_length);
+    let stated = limits.max_seq_length.or(model_max_length(folder)?);
     Ok(ModelFolder {
         root: root.to_owned(),
         weights: find_weights(folder)?,
@@ -249,7 +252,7 @@ fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
         do_lower_case: limits.do_lower_case,
         prompts: BTreeMap::new(),
         default_prompt: None,
-        tokenizer: find_tokenizer(folder, tokenizer_config.do_lower_case)?,
+        tokenizer: find_tokenizer(folder)?,
         matryoshka: matryoshka(&value).map_err(|e| e.in_file(&file))?,
         similarity: None,
         network: Network::Transformer { architecture: architecture.name, blueprint, names },
@@ -282,7 +285,7 @@ fn static_embedding(root: &Path, folder: &Path) -> Result<ModelFolder> {
         do_lower_case: false,
         prompts: BTreeMap::new(),
         default_prompt: None,
-        tokenizer: find_tokenizer(folder, None)?,
+        tokenizer: find_tokenizer(folder)?,
         matryoshka: config.as_ref().map_or(Ok(Vec::new()), matryoshka).map_err(|e| e.in_file(&file))?,
         similarity: None,
         network: Network::Static(spec),
@@ -330,29 +333,13 @@ impl Limits {
     }
 }
 
-#[derive(Default)]
-struct TokenizerConfig {
-    model_max_length: Option<usize>,
-    do_lower_case: Option<bool>,
-}
-
-impl TokenizerConfig {
-    fn read(folder: &Path) -> Result<Self> {
-        let file = folder.join("tokenizer_config.json");
-        match config::read(&file)? {
-            Some(value) => Self::parse(&value).map_err(|e| e.in_file(file)),
-            None => Ok(Self::default()),
-        }
-    }
-
-    fn parse(value: &Value) -> Result<Self> {
-        let config = Config::of(value)?;
-        // Tokenisers without a limit state 1e30 as an integer, which is no 64-bit number.
-        let model_max_length =
-            config.get("model_max_length").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-        let do_lower_case = config.get("do_lower_case").and_then(Value::as_bool);
-        Ok(Self { model_max_length: model_max_length.filter(|&n| n > 0), do_lower_case })
-    }
+/// The limit that `tokenizer_config.json` states.
+fn model_max_length(folder: &Path) -> Result<Option<usize>> {
+    let file = folder.join("tokenizer_config.json");
+    let Some(value) = config::read(&file)? else { return Ok(None) };
+    // Tokenisers without a limit state 1e30 as an integer, which is no 64-bit number.
+    let length = Config::of(&value).map_err(|e| e.in_file(file))?.get("model_max_length").and_then(Value::as_u64);
+    Ok(length.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0))
 }
 
 fn find_weights(folder: &Path) -> Result<PathBuf> {
@@ -369,13 +356,27 @@ fn find_weights(folder: &Path) -> Result<PathBuf> {
     Err(Error::new(ErrorKind::NotFound, message).in_file(folder))
 }
 
-fn find_tokenizer(folder: &Path, lower_case: Option<bool>) -> Result<TokenizerFiles> {
+fn find_tokenizer(folder: &Path) -> Result<TokenizerFiles> {
     let (json, vocab) = (folder.join("tokenizer.json"), folder.join("vocab.txt"));
     if json.is_file() {
         Ok(TokenizerFiles::Json(json))
     } else if vocab.is_file() {
-        Ok(TokenizerFiles::Vocab { vocab, lower_case: lower_case.unwrap_or(true) })
+        let file = folder.join("tokenizer_config.json");
+        let value = config::read(&file)?.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        with_vocabulary(vocab, &value).map_err(|e| e.in_file(file))
     } else {
         Err(Error::new(ErrorKind::NotFound, "expected tokenizer.json or vocab.txt, found neither").in_file(folder))
     }
+}
+
+/// `vocab` with the flags of a `tokenizer_config.json`, as `BertTokenizer` of transformers takes them.
+fn with_vocabulary(vocab: PathBuf, config: &Value) -> Result<TokenizerFiles> {
+    let config = Config::of(config)?;
+    let lower_case = config.flag_or("do_lower_case", true)?;
+    Ok(TokenizerFiles::Vocab {
+        vocab,
+        lower_case,
+        strip_accents: config.flag_or("strip_accents", lower_case)?,
+        split_ideographs: config.flag_or("tokenize_chinese_chars", true)?,
+    })
 }

@@ -157,9 +157,23 @@ fn the_limit_of_tokens_is_found_wherever_it_is() {
 #[test]
 fn a_vocabulary_stands_in_for_a_tokenizer_file() {
     let copy = Copy::of("tiny_bert");
-    copy.remove("tokenizer.json").set("tokenizer_config.json", "do_lower_case", false.into());
-    let tokenizer = copy.read().unwrap().tokenizer;
-    assert_eq!(tokenizer, TokenizerFiles::Vocab { vocab: copy.0.path().join("vocab.txt"), lower_case: false });
+    copy.remove("tokenizer.json");
+    let flags = |config: &str| {
+        copy.write("tokenizer_config.json", config);
+        let TokenizerFiles::Vocab { vocab, lower_case, strip_accents, split_ideographs } =
+            copy.read().unwrap().tokenizer
+        else {
+            panic!("the vocabulary is all there is");
+        };
+        assert_eq!(vocab, copy.0.path().join("vocab.txt"));
+        (lower_case, strip_accents, split_ideographs)
+    };
+    assert_eq!(flags("{}"), (true, true, true));
+    assert_eq!(flags(r#"{"strip_accents": null, "do_lower_case": false}"#), (false, false, true));
+    assert_eq!(flags(r#"{"strip_accents": true, "do_lower_case": false}"#), (false, true, true));
+    assert_eq!(flags(r#"{"strip_accents": false, "tokenize_chinese_chars": false}"#), (true, false, false));
+    let e = copy.write("tokenizer_config.json", r#"{"strip_accents": "no"}"#).refused();
+    assert!(e.kind() == ErrorKind::Malformed && e.message().starts_with("strip_accents: "), "{e}");
     let e = copy.remove("vocab.txt").refused();
     assert!(e.kind() == ErrorKind::NotFound && e.message().contains("tokenizer.json or vocab.txt"), "{e}");
 }

@@ -1,11 +1,8 @@
 //! Any pipeline that a `tokenizer.json` can describe, run by the `tokenizers` crate.
 
-use embral_types::{Error, ErrorKind, Result};
+use embral_types::{Error, ErrorKind, Result, guarded};
 use serde::{Deserialize, de::IgnoredAny};
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::HashMap;
 use tokenizers::{
     Encoding, ModelWrapper, NormalizerWrapper, Token, Tokenizer,
     normalizers::{Lowercase, Sequence},
@@ -37,8 +34,8 @@ fn failed(what: &str, e: tokenizers::Error) -> Error {
 }
 
 /// Runs code of the `tokenizers` crate, which panics on some of the files that it cannot make sense of.
-fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+fn foreign<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(run).unwrap_or_else(|| {
         let message = format!("{what}: the parts of the tokenizer do not fit together");
         Err(Error::new(ErrorKind::Malformed, message).hint("export the tokenizer again"))
     })
@@ -49,7 +46,7 @@ impl General {
         // Bytes that are no JSON are the commonest damage, and the `tokenizers` crate panics on some of them.
         serde_json::from_slice::<IgnoredAny>(bytes)
             .map_err(|e| Error::new(ErrorKind::Malformed, format!("no tokenizer.json: {e}")).because(e))?;
-        guarded("no tokenizer.json", || Self::from_valid_json(bytes))
+        foreign("no tokenizer.json", || Self::from_valid_json(bytes))
     }
 
     fn from_valid_json(bytes: &[u8]) -> Result<Self> {
@@ -77,7 +74,7 @@ impl General {
             return Ok(());
         }
         let steps = [vec![Lowercase.into()], steps].concat();
-        guarded("the tokenizer cannot lower-case first", || {
+        foreign("the tokenizer cannot lower-case first", || {
             let set = self.tokenizer.with_normalizer(Some(Sequence::new(steps)));
             set.map(|_| ()).map_err(|e| failed("the tokenizer cannot lower-case first", e))
         })
@@ -85,14 +82,14 @@ impl General {
 
     pub(crate) fn content(&self, text: &str, dropped: Option<u32>, ids: &mut Vec<u32>) -> Result<()> {
         let what = "the text cannot be tokenised";
-        let encoding = guarded(what, || self.tokenizer.encode_fast(text, false).map_err(|e| failed(what, e)))?;
+        let encoding = foreign(what, || self.tokenizer.encode_fast(text, false).map_err(|e| failed(what, e)))?;
         ids.extend(encoding.get_ids().iter().filter(|&&id| Some(id) != dropped));
         Ok(())
     }
 
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
         let what = "the ids cannot be decoded";
-        guarded(what, || self.tokenizer.decode(ids, true).map_err(|e| failed(what, e)))
+        foreign(what, || self.tokenizer.decode(ids, true).map_err(|e| failed(what, e)))
     }
 
     pub(crate) fn prefix(&self) -> &[u32] {

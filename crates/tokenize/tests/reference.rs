@@ -173,6 +173,31 @@ fn a_vocabulary_alone_is_the_same_tokenizer() {
     assert_eq!(dos.encode("hello", "").unwrap(), whole.encode("hello", "").unwrap());
 }
 
+/// The ids are those of `BertTokenizer` of transformers 5.23 with `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`.
+#[test]
+fn a_vocabulary_is_used_as_transformers_uses_it() {
+    let vocab = "[PAD] [UNK] [CLS] [SEP] [MASK] caf ##e ##é Caf cafe E É e 日 本 日本 語 ##本 ##語".replace(' ', "\n");
+    let expected: [(bool, Option<bool>, bool, &[u32]); 12] = [
+        (true, None, true, &[2, 9, 12, 13, 14, 16, 3]),
+        (true, None, false, &[2, 9, 12, 15, 18, 3]),
+        (true, Some(true), true, &[2, 9, 12, 13, 14, 16, 3]),
+        (true, Some(true), false, &[2, 9, 12, 15, 18, 3]),
+        (true, Some(false), true, &[2, 5, 7, 1, 13, 14, 16, 3]),
+        (true, Some(false), false, &[2, 5, 7, 1, 15, 18, 3]),
+        (false, None, true, &[2, 8, 7, 11, 13, 14, 16, 3]),
+        (false, None, false, &[2, 8, 7, 11, 15, 18, 3]),
+        (false, Some(true), true, &[2, 8, 6, 10, 13, 14, 16, 3]),
+        (false, Some(true), false, &[2, 8, 6, 10, 15, 18, 3]),
+        (false, Some(false), true, &[2, 8, 7, 11, 13, 14, 16, 3]),
+        (false, Some(false), false, &[2, 8, 7, 11, 15, 18, 3]),
+    ];
+    for (lower_case, strip_accents, split_ideographs, ids) in expected {
+        let options = BertOptions { lower_case, strip_accents, split_ideographs };
+        let tokenizer = Tokenizer::from_vocab_bytes(vocab.as_bytes(), &options).unwrap();
+        assert_eq!(tokenizer.encode("Café É 日本語", "").unwrap().ids, ids, "{options:?}");
+    }
+}
+
 #[test]
 fn a_prompt_is_text_before_the_text() {
     let tokenizer = ours(&file(&normalizer(true, None, true)), Options { max_tokens: Some(8), ..Options::default() });

@@ -23,7 +23,7 @@ enum What {
     Texts(TextsFlags),
 }
 
-/// Embed the lines of a file several times and print the speed, tokenisation included
+/// Embed the lines of a file several times and print the speed, tokenisation included, and the stages that took the time
 #[derive(Args, Debug)]
 #[command(after_help = "The model is loaded once and warmed up. Lines of nothing but white space are left out.
 

@@ -448,7 +448,7 @@ impl Model<'_> {
         let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
         let rows = self.embedder.embed_batch_as(&texts, self.prompt).map_err(|e| self.located(e, records))?;
         let profile = self.embedder.profile();
-        add(&mut self.profile, &profile);
+        self.profile.add(&profile);
         if let Some(seen) = &mut self.seen {
             seen.add(&rows)?;
         }
@@ -487,19 +487,4 @@ fn prompt_text<'a>(prompt: Prompt<'a>, embedder: &'a Embedder) -> &'a str {
         Prompt::Name(name) => named(name),
         Prompt::Default => info.default_prompt.as_deref().map_or("", named),
     }
-}
-
-/// Adds a call to the sum of a run.
-fn add(sum: &mut Profile, call: &Profile) {
-    sum.tokenize_ms += call.tokenize_ms;
-    sum.pack_ms += call.pack_ms;
-    sum.inference_ms += call.inference_ms;
-    sum.pool_ms += call.pool_ms;
-    sum.normalize_ms += call.normalize_ms;
-    sum.total_ms += call.total_ms;
-    sum.texts += call.texts;
-    sum.tokens += call.tokens;
-    sum.truncated += call.truncated;
-    sum.tokens_per_second = sum.tokens as f64 / (sum.total_ms / 1e3).max(1e-9);
-    sum.peak_rss_bytes = call.peak_rss_bytes;
 }

@@ -8,16 +8,12 @@ use arrow_array::{
     types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::DataType;
+use embral_types::guarded;
 use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
 };
-use std::{
-    fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    vec::IntoIter,
-};
+use std::{fs::File, path::Path, vec::IntoIter};
 
 /// Rows decoded at once: enough to be fast, few enough that rows of whole documents stay small in memory.
 const ROWS: usize = 512;
@@ -39,14 +35,13 @@ pub(super) struct Table {
 }
 
 /// Runs code of the `parquet` crate, which panics on some of the files that are damaged.
-fn guarded<T>(name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err(anyhow!("{name} is damaged: write the Parquet file again")))
+fn foreign<T>(name: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(run).unwrap_or_else(|| Err(anyhow!("{name} is damaged: write the Parquet file again")))
 }
 
 impl Table {
     pub(super) fn open(path: &Path, field: &str, id_field: Option<&str>) -> Result<Self> {
-        guarded(&path.display().to_string(), || Self::open_unguarded(path, field, id_field))
+        foreign(&path.display().to_string(), || Self::open_unguarded(path, field, id_field))
     }
 
     fn open_unguarded(path: &Path, field: &str, id_field: Option<&str>) -> Result<Self> {
@@ -101,7 +96,7 @@ impl Table {
 
     /// Decodes the next rows; false at the end.
     fn fill(&mut self, repairs: &mut u64) -> Result<bool> {
-        let Some(batch) = guarded(&self.name, || Ok(self.batches.next()))? else { return Ok(false) };
+        let Some(batch) = foreign(&self.name, || Ok(self.batches.next()))? else { return Ok(false) };
         let batch = batch.map_err(|e| anyhow!("{}: row {} and on cannot be decoded: {e}", self.name, self.row + 1))?;
         let column = |field: &str, repairs: &mut u64| {
             let array =

@@ -111,6 +111,11 @@ fn bench_measures_what_embed_computes() {
     assert_eq!((json["seconds"].as_array().unwrap().len(), json["texts"].as_u64()), (3, Some(20)));
     assert!(json["seconds"][0].as_f64().unwrap() > 0.0 && json["load_seconds"].as_f64().unwrap() > 0.0);
     assert!(json["tokens"].as_u64().unwrap() >= 60);
+    let stage = |name: &str| json["stages"][name].as_f64().unwrap();
+    let parts = ["tokenize_ms", "pack_ms", "inference_ms", "pool_ms", "normalize_ms", "other_ms"].map(stage);
+    assert!(stage("inference_ms") > 0.0 && stage("other_ms") >= 0.0, "{json}");
+    assert!((parts.iter().sum::<f64>() - stage("wall_ms")).abs() < 1e-6, "{json}");
+    assert!(table.contains("\ninference ") && table.contains(" %\n"), "{table}");
     assert!(cfg!(not(target_os = "linux")) || json["peak_rss_bytes"].as_u64().unwrap() > 1 << 20);
     let expected = embeddings(&good(at, "embed -i in.txt -m $BERT --max-tokens 16"));
     assert_eq!(floats(&at.join("o.npy"), 128, 32), expected[..20]);

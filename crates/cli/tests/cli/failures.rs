@@ -1,9 +1,10 @@
 //! What goes wrong, how it is said, and the exit code.
 
-use crate::process::{command, embral, run, write_texts};
+use crate::process::{command, embral, model, run, write_texts};
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
+    path::Path,
     process::Stdio,
 };
 
@@ -49,6 +50,32 @@ fn every_failure_is_one_line_with_its_code() {
         assert_eq!(ran.out, "", "embral {line}");
     }
     assert_eq!(fs::read_dir(at).unwrap().count(), 1, "a failed run leaves nothing");
+}
+
+/// The `parquet` and `tokenizers` crates panic on these files.
+#[test]
+fn a_panic_over_a_damaged_file_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/parquet");
+    for seed in ["found-cut-bits", "found-lengths-overflow", "found-metadata-disagrees"] {
+        fs::copy(seeds.join(seed), at.join("in.parquet")).unwrap();
+        let ran = run(at, "embed -i in.parquet -m $STATIC");
+        assert_eq!(ran.err, "embral: error: in.parquet is damaged: write the Parquet file again\n", "{seed}");
+        assert_eq!(ran.code, Some(1));
+    }
+    fs::create_dir(at.join("model")).unwrap();
+    for file in ["config.json", "model.safetensors", "modules.json"] {
+        fs::copy(model("static_f32").join(file), at.join("model").join(file)).unwrap();
+    }
+    let tokenizer = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null, "decoder": null,
+        "post_processor": {"type": "TemplateProcessing", "pair": [], "special_tokens": {},
+            "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]},
+        "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}"#;
+    fs::write(at.join("model/tokenizer.json"), tokenizer).unwrap();
+    let ran = run(at, "embed x -m model");
+    assert!(ran.err.contains("the parts of the tokenizer do not fit together"), "{}", ran.err);
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 1), "{}", ran.err);
 }
 
 #[test]

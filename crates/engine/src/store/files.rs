@@ -1,4 +1,5 @@
-//! Which files a model needs, told from the names in a folder, an archive or a repository.
+//! Which files a model needs, told from the names in a folder, an archive or a repository. Choosing them is for what fetches or
+//! imports models; whether a folder has them is asked in every build.
 
 /// Where the weights of a list of files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,7 @@ pub(crate) enum Weights {
     None,
 }
 
+#[cfg(any(test, feature = "hub", feature = "import"))]
 const ROOT: [&str; 8] = [
     "added_tokens.json",
     "config.json",
@@ -28,6 +30,7 @@ pub(crate) const ONE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Whether a path within a model is made of plain parts, below the root, and safe in an address and in a file system.
+#[cfg(any(test, feature = "hub", feature = "import"))]
 pub(crate) fn is_plain(path: &str) -> bool {
     path.len() <= 256
         && path.split('/').all(|part| {
@@ -38,6 +41,7 @@ pub(crate) fn is_plain(path: &str) -> bool {
         })
 }
 
+#[cfg(any(test, feature = "hub", feature = "import"))]
 fn is_shard(name: &str) -> bool {
     let middle = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -75,6 +79,7 @@ pub(crate) fn weights(names: &[&str]) -> Weights {
 
 /// The files of `names` that the engine reads: configurations, tokeniser, weights, and the same of every module folder. Where
 /// there is one weight file, shards are left out.
+#[cfg(any(test, feature = "hub", feature = "import"))]
 pub(crate) fn needed<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let one = weights(names) == Weights::One;
     let wanted = |name: &str| {
