@@ -3,10 +3,10 @@
 
 use embral_kernels::Pool;
 use embral_kernels::op::activation::{Activation, activate};
-use embral_kernels::op::attention::{AttentionShape, Mask, attention};
+use embral_kernels::op::attention::{AttentionShape, Mask, attention, attention_bf16};
 use embral_kernels::op::bag::{Bag, Table, bag};
 use embral_kernels::op::embed::{EmbedTables, embed};
-use embral_kernels::op::gemm::{Epilogue, PackedMatrix, gemm};
+use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Precision, gemm};
 use embral_kernels::op::norm::{Norm, NormKind, norm_in_place};
 use embral_kernels::op::pooling::{Pooling, pool_rows};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -42,7 +42,7 @@ fn a_second_pass_allocates_nothing() {
     let norm = Norm { kind: NormKind::Layer, gamma: &gamma, beta: None, eps: 1e-12 };
     let tables = EmbedTables { word: &words, position: None, kind: None, width: WIDTH, scale: 1.0 };
     let weights: Vec<f32> = (0..3 * WIDTH * WIDTH).map(|i| (i % 13) as f32 * 0.01).collect();
-    let w = PackedMatrix::pack(3 * WIDTH, WIDTH, &weights);
+    let matrices = Precision::ALL.map(|precision| PackedMatrix::pack(precision, 3 * WIDTH, WIDTH, &weights));
     let shape = AttentionShape { heads: 4, kv_heads: 4, dim: 16, scale: 0.25, mask: Mask::Full };
     let mut x = vec![0.0; rows * WIDTH];
     let mut qkv = vec![0.0; rows * 3 * WIDTH];
@@ -53,8 +53,11 @@ fn a_second_pass_allocates_nothing() {
         let _busy = pool.busy();
         let mut pass = || {
             embed(&pool, &ids, &offsets, &tables, Some(&norm), &mut x);
-            gemm(&pool, &x, rows, &w, &Epilogue::default(), &mut qkv);
+            for w in &matrices {
+                gemm(&pool, &x, rows, w, &Epilogue::default(), &mut qkv);
+            }
             attention(&pool, &qkv, &offsets, &shape, &mut x);
+            attention_bf16(&pool, &qkv, &offsets, &shape, &mut x);
             activate(&pool, Activation::GeluErf, &mut x);
             norm_in_place(&pool, &mut x, &norm);
             pool_rows(&pool, &x, &offsets, WIDTH, Pooling::Mean, true, &mut pooled);
