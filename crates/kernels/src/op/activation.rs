@@ -195,6 +195,34 @@ mod tests {
         }
     }
 
+    struct CoarseExponentials<'a>(&'a mut [f32]);
+
+    impl Kernel for CoarseExponentials<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            for part in self.0.chunks_mut(S::LANES) {
+                let v = math::exp2_coarse(s, s.read(part));
+                s.write(part, v);
+            }
+        }
+    }
+
+    #[test]
+    fn coarse_exponentials_are_off_by_less_than_bf16_rounds() {
+        each_isa("coarse exponentials", |isa| {
+            let input: Vec<f32> = (0..=50_000).map(|i| i as f32 / -400.0).collect();
+            let mut x = input.clone();
+            isa.run(CoarseExponentials(&mut x));
+            let error = |(&x, &y): (&f32, &f32)| (f64::from(y) / f64::from(x).exp2() - 1.0).abs();
+            let worst = input.iter().zip(&x).map(error).fold(0.0, f64::max);
+            assert!(worst <= 7.6e-5, "{}: {worst:e}", isa.name());
+            let mut edges = [f32::NEG_INFINITY, -1e30, f32::NAN];
+            isa.run(CoarseExponentials(&mut edges));
+            assert!(edges[0] == 0.0 && edges[1] == 0.0 && edges[2].is_nan(), "{edges:?}");
+        });
+    }
+
     #[test]
     fn the_coarse_gelu_is_off_by_less_than_bf16_rounds() {
         each_isa("coarse gelu", |isa| {

@@ -115,6 +115,11 @@ impl<const DOTS: u8> Simd for Avx512<DOTS> {
     #[inline(always)]
     unsafe fn store_bf16(self, p: *mut u16, v: __m512) {
         unsafe {
+            if DOTS == BF16 {
+                // The intrinsic's own type: a vector of 16 bf16, the same bits.
+                _mm256_storeu_si256(p.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)));
+                return;
+            }
             let bits = _mm512_castps_si512(v);
             let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
             let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));

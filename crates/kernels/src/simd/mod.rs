@@ -69,7 +69,7 @@ pub(crate) trait Simd: Copy {
     /// `LANES` rows can be read at `from` and written at `to`.
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 
-    /// The lanes rounded to bf16, to nearest and ties to even.
+    /// The lanes rounded to bf16, to nearest and ties to even; a subnormal number may become 0.
     /// # Safety
     /// `LANES` values can be written at `p`.
     unsafe fn store_bf16(self, p: *mut u16, v: Self::V);

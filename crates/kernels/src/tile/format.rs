@@ -173,7 +173,7 @@ impl Format for Bf16 {
     }
     #[inline(always)]
     unsafe fn pack_row<S: Simd>(
-        _: S,
+        s: S,
         x: &[f32],
         factors: Option<&[f32]>,
         rows: usize,
@@ -189,7 +189,12 @@ impl Format for Bf16 {
                 *words.add((part.len() - 1) / Self::VALUES) = 0.0;
                 std::slice::from_raw_parts_mut(words.cast::<u16>(), part.len())
             };
-            for (to, &x) in halves.iter_mut().zip(part) {
+            let (whole, last) = part.split_at(part.len() / S::LANES * S::LANES);
+            for (to, from) in halves.chunks_exact_mut(S::LANES).zip(whole.chunks_exact(S::LANES)) {
+                // SAFETY: a vector of each.
+                unsafe { s.store_bf16(to.as_mut_ptr(), s.load(from.as_ptr())) };
+            }
+            for (to, &x) in halves[whole.len()..].iter_mut().zip(last) {
                 *to = to_bf16(x);
             }
         }

@@ -1,5 +1,6 @@
 //! Keys, values and weights of the softmax as operands of the micro-kernel.
 
+use crate::math::{exp2, exp2_coarse};
 use crate::simd::{Simd, to_bf16};
 use crate::tile::{self, Bf16, F32, Format};
 
@@ -14,6 +15,9 @@ pub(super) trait Operand: Format {
 
     /// The same rows to panels `[words of count][2 LANES]` of columns.
     fn pack_values<S: Simd>(s: S, from: Rows<'_>, to: &mut [f32]);
+
+    /// `2^x` for `x <= 0`, as exact as the format is.
+    fn exp2<S: Simd>(s: S, x: S::V) -> S::V;
 
     /// Writes weights from value `k` of the row at `to` on.
     ///
@@ -72,6 +76,11 @@ impl Operand for F32 {
     }
 
     #[inline(always)]
+    fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
+        exp2(s, x)
+    }
+
+    #[inline(always)]
     unsafe fn put<S: Simd>(s: S, to: *mut f32, k: usize, v: S::V) {
         // SAFETY: the caller's promise.
         unsafe { s.store(to.add(k), v) }
@@ -120,6 +129,11 @@ impl Operand for Bf16 {
                 to[columns..].fill(0.0);
             }
         }
+    }
+
+    #[inline(always)]
+    fn exp2<S: Simd>(s: S, x: S::V) -> S::V {
+        exp2_coarse(s, x)
     }
 
     #[inline(always)]

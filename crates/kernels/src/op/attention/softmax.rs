@@ -1,7 +1,6 @@
 //! The softmax of one row of a tile of scores.
 
 use super::operand::Operand;
-use crate::math::exp2;
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -40,7 +39,7 @@ pub(super) unsafe fn weights<S: Simd, F: Operand>(
     while k + S::LANES <= visible.end {
         // SAFETY: the caller's promise.
         unsafe {
-            let v = exp2(s, s.sub(s.load(scores.add(k)), largest));
+            let v = F::exp2(s, s.sub(s.load(scores.add(k)), largest));
             sum = s.add(sum, v);
             F::put(s, to, k, v);
         }
@@ -50,7 +49,7 @@ pub(super) unsafe fn weights<S: Simd, F: Operand>(
         // SAFETY: the caller's promise.
         unsafe {
             let count = visible.end - k;
-            let v = s.keep(exp2(s, s.sub(s.load(scores.add(k)), largest)), count, s.zero());
+            let v = s.keep(F::exp2(s, s.sub(s.load(scores.add(k)), largest)), count, s.zero());
             sum = s.add(sum, v);
             F::put(s, to, k, v);
         }
