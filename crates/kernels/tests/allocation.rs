@@ -6,7 +6,7 @@ use embral_kernels::op::activation::{Activation, activate};
 use embral_kernels::op::attention::{AttentionShape, Mask, attention};
 use embral_kernels::op::bag::{Bag, Table, bag};
 use embral_kernels::op::embed::{EmbedTables, embed};
-use embral_kernels::op::gemm::{Epilogue, PackedMatrix, gemm};
+use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Precision, gemm};
 use embral_kernels::op::norm::{Norm, NormKind, norm_in_place};
 use embral_kernels::op::pooling::{Pooling, pool_rows};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -42,7 +42,7 @@ fn a_second_pass_allocates_nothing() {
     let norm = Norm { kind: NormKind::Layer, gamma: &gamma, beta: None, eps: 1e-12 };
     let tables = EmbedTables { word: &words, position: None, kind: None, width: WIDTH, scale: 1.0 };
     let weights: Vec<f32> = (0..3 * WIDTH * WIDTH).map(|i| (i % 13) as f32 * 0.01).collect();
-    let w = PackedMatrix::pack(3 * WIDTH, WIDTH, &weights);
+    let w = PackedMatrix::pack(Precision::F32, 3 * WIDTH, WIDTH, &weights);
     let shape = AttentionShape { heads: 4, kv_heads: 4, dim: 16, scale: 0.25, mask: Mask::Full };
     let mut x = vec![0.0; rows * WIDTH];
     let mut qkv = vec![0.0; rows * 3 * WIDTH];
