@@ -5,6 +5,7 @@ mod completions;
 mod distill;
 mod doctor;
 mod embed;
+mod kernels;
 mod models;
 mod search;
 mod similarity;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Search(Box<search::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
+    Kernels(kernels::Flags),
     Distill(distill::Flags),
     Doctor(doctor::Flags),
     Completions(completions::Flags),
@@ -33,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Search(flags) => search::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Kernels(flags) => kernels::run(&flags),
         Command::Distill(flags) => distill::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Completions(flags) => completions::run(&flags),

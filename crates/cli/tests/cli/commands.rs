@@ -62,6 +62,26 @@ fn search_finds_the_text_itself_first() {
 }
 
 #[test]
+fn kernels_marks_one_variant_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let found: Value =
+        serde_json::from_str(&good(folder.path(), "kernels --quick --tokens 16 --json -m $BERT")).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    let group = |row: &Value| (row["kernel"].clone(), row["precision"].clone(), row["shape"].clone());
+    for row in rows {
+        let picks = rows.iter().filter(|other| group(other) == group(row) && other["pick"] == true).count();
+        assert_eq!(picks, 1, "{row}");
+    }
+    let doctor: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
+    for isa in doctor["isa_available"].as_array().unwrap() {
+        assert!(rows.iter().any(|row| row["kernel"] == "qkv" && row["variant"] == *isa), "{isa} is missing");
+    }
+    let table = run(folder.path(), "kernels --quick --tokens 16 -m $STATIC --threads 1");
+    assert!(table.err.contains("static") && table.err.contains("all-MiniLM-L6-v2"), "{}", table.err);
+    assert!(table.out.contains("16 x 384 x 1152"), "{}", table.out);
+}
+
+#[test]
 fn doctor_says_what_would_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let found: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
