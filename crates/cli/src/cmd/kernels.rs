@@ -1,12 +1,9 @@
 //! `embral kernels`: how fast each variant of each kernel is on this machine.
 
-use crate::download::Download;
+use crate::flags;
 use anyhow::Result;
 use clap::Args;
-use embral::{
-    default_model,
-    store::{ResolveOptions, Store},
-};
+use embral::{Config, default_model};
 use embral_bench::kernels::{self, Options, Shapes};
 use std::{io::Write as _, num::NonZeroUsize, time::Duration};
 
@@ -54,13 +51,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 }
 
 fn shapes(model: Option<&str>) -> Result<Shapes> {
-    let Some(name) = model.filter(|name| *name != default_model::NAME) else {
-        return Ok(instead("the default model"));
-    };
-    let mut download = Download::default();
-    let options = ResolveOptions { offline: false, revision: None, progress: Some(&mut download) };
-    let folder = Store::open_default()?.resolve(name, options)?;
-    Ok(Shapes::of_folder(&folder, name)?.unwrap_or_else(|| instead(name)))
+    let name = model.unwrap_or(default_model::NAME);
+    match flags::fetch(&Config::model(name))? {
+        None => Ok(instead("the default model")),
+        Some(folder) => Ok(Shapes::of_folder(&folder, name)?.unwrap_or_else(|| instead(name))),
+    }
 }
 
 /// The shapes for a model that has no products; says so.

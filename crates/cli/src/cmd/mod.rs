@@ -5,6 +5,7 @@ mod completions;
 mod distill;
 mod doctor;
 mod embed;
+mod inspect;
 mod kernels;
 mod models;
 mod search;
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Models(models::Flags),
     Bench(bench::Flags),
     Kernels(kernels::Flags),
+    Inspect(inspect::Flags),
     Distill(distill::Flags),
     Doctor(doctor::Flags),
     Completions(completions::Flags),
@@ -35,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Search(flags) => search::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Inspect(flags) => inspect::run(&flags),
         Command::Kernels(flags) => kernels::run(&flags),
         Command::Distill(flags) => distill::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),

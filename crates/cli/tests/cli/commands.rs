@@ -82,6 +82,27 @@ fn kernels_marks_one_variant_of_each() {
 }
 
 #[test]
+fn inspect_names_each_part_and_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let table = good(at, "inspect -m $BERT");
+    assert!(table.contains(" in int8 against f32: 12 texts, "), "{table}");
+    assert_eq!(table.lines().filter(|line| line.contains(" kept in ")).count(), 3, "{table}");
+    write_texts(&at.join("a.txt"), 5);
+    let found: Value =
+        serde_json::from_str(&good(at, "inspect -m $BERT --precision bf16 --texts a.txt --threads 1 --json")).unwrap();
+    assert_eq!((found["texts"].as_u64(), found["precision"].as_str()), (Some(5), Some("bf16")));
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    assert!(
+        layers.iter().all(|layer| layer["parts"].as_array().unwrap().len() == 5 && layer["total"].as_f64() > Some(0.0))
+    );
+    assert!(found["worst"].as_array().unwrap().iter().all(|kept| kept["precision"] == "f32"));
+    let refused = run(at, "inspect -m $BERT --precision f32");
+    assert!(refused.code == Some(1) && refused.err.contains("expected bf16 or int8"), "{}", refused.err);
+}
+
+#[test]
 fn doctor_says_what_would_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let found: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
