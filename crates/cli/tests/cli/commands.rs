@@ -108,6 +108,7 @@ fn doctor_says_what_would_be_used() {
     let found: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
     assert_eq!(found["threads"].as_u64(), Some(2));
     assert!(found["isa_available"].as_array().unwrap().contains(&found["isa"]));
+    assert_eq!(found["bf16"].is_null(), found["slow"].as_array().unwrap().contains(&"bf16".into()), "{found}");
     assert!(found["hub_cache"].as_str().unwrap().starts_with(folder.path().to_str().unwrap()));
     assert_eq!(found["trial"]["dimensions"].as_u64(), Some(256));
     let text = good(folder.path(), "doctor");
