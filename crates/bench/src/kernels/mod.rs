@@ -87,7 +87,11 @@ impl Run<'_> {
             kernel,
             precision: Some(name(precision)),
             shape,
-            variant: variant.name(),
+            // Where bf16 has no instructions, attention that may take it takes f32.
+            variant: match variant.precision {
+                own if own == precision => variant.name(),
+                other => format!("{} in {}", variant.name(), name(other)),
+            },
             pick,
             microseconds: t.seconds * 1e6,
             per_second: t.rate(),
