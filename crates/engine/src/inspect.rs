@@ -108,7 +108,7 @@ pub struct Kept {
 /// and memory for two models.
 ///
 /// # Errors
-/// Where there is no text, the precision is f32, or the model is static and computed in f32 whatever is asked for; and those of opening
+/// Where there is no text, the precision is f32, or the model is static, a table without a precision; and those of opening
 /// a model and of tokenising.
 pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
     let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidInput, message));
@@ -119,14 +119,14 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
         return invalid("f32 is what other precisions are compared with: expected bf16 or int8");
     }
     let Some(name) = config.model.as_deref().filter(|name| *name != crate::default_model::NAME) else {
-        return invalid("the default model is static and computed in f32 whatever the precision: name a transformer");
+        return invalid("the default model is a static table, which has no precision: name a transformer");
     };
     let path = locate(name, config)?;
     let open = |precisions: &Precisions| open::native(&path, name, config, precisions);
     let mut plain = open(&Precision::F32.into())?;
     let outliers = outliers(&ModelFolder::read(&path)?)?;
     if outliers.is_empty() {
-        return invalid("the model is static and computed in f32 whatever the precision: name a transformer");
+        return invalid("the model is a static table, which has no precision: name a transformer");
     }
     let mut coarse = open(&config.precision.into())?;
     let (batches, skip) = batches(&plain, texts, config.batch_tokens)?;
