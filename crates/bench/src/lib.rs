@@ -1,3 +1,4 @@
 //! Measurements of embedding models for Embral.
 
+pub mod kernels;
 pub mod texts;

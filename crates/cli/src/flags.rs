@@ -7,7 +7,7 @@ use embral::{
     Config, Embedder, Pooling, Precision, Prompt, Truncation, default_model,
     store::{ResolveOptions, Store},
 };
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 /// Flags of a model, as typed.
 #[derive(Args, Clone, Debug, Default)]
@@ -86,14 +86,18 @@ impl ModelFlags {
 impl ModelChoice {
     /// Opens the model, fetching it with a word about it where it is not on this machine.
     pub(crate) fn open(&self) -> Result<Embedder> {
-        if let Some(name) = self.config.model.as_deref().filter(|name| *name != default_model::NAME) {
-            let mut download = Download::default();
-            let revision = self.config.revision.as_deref();
-            let options = ResolveOptions { offline: self.config.offline, revision, progress: Some(&mut download) };
-            Store::open_default()?.resolve(name, options)?;
-        }
+        fetch(&self.config)?;
         Ok(Embedder::with_config(self.config.clone())?)
     }
+}
+
+/// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral.
+pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
+    let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
+    let mut download = Download::default();
+    let revision = config.revision.as_deref();
+    let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };
+    Ok(Some(Store::open_default()?.resolve(name, options)?))
 }
 
 /// The prompt that a user means: one of the model by that name, else the text itself.

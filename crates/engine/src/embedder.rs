@@ -279,7 +279,7 @@ fn open_default_model(_: &Config) -> Result<Opened> {
 }
 
 /// The folder of a model, wherever it comes from.
-fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
+pub(crate) fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
     let options = ResolveOptions { offline: config.offline, revision: config.revision.as_deref(), progress: None };
     Store::open_default()?.resolve(name, options)
 }

@@ -46,7 +46,7 @@ impl<B: Backend> Body<B> {
     }
 
     /// The width of a pooled row.
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Self::Transformer { model, .. } => model.hidden(),
             Self::Static(table) => table.width(),
@@ -54,13 +54,23 @@ impl<B: Backend> Body<B> {
     }
 }
 
+/// What sees the rows behind each block.
+pub(crate) type Observe<'a, B> = &'a mut dyn FnMut(usize, &<B as Backend>::Buffer) -> Result<()>;
+
 impl<B: Backend> Native<B> {
-    fn pooled(&self, batch: &Batch, skip: usize, l2: bool, stages: &mut Stages) -> Result<B::Buffer> {
+    fn pooled(
+        &self,
+        batch: &Batch,
+        skip: usize,
+        l2: bool,
+        stages: &mut Stages,
+        observe: Observe<'_, B>,
+    ) -> Result<B::Buffer> {
         let plan = self.backend.plan(batch)?;
         let start = Instant::now();
         match &self.body {
             Body::Transformer { model, pooling } => {
-                let rows = model.rows(&self.backend, &plan, batch)?;
+                let rows = model.rows(&self.backend, &plan, batch, observe)?;
                 stages.inference = start.elapsed();
                 let start = Instant::now();
                 // The first and the last row stay what they are, as sentence-transformers has it.
@@ -77,10 +87,15 @@ impl<B: Backend> Native<B> {
             }
         }
     }
-}
 
-impl<B: Backend> Encoder for Native<B> {
-    fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
+    /// As [`Encoder::encode`]; `observe` sees the rows behind each block of a transformer.
+    pub(crate) fn encode_observed(
+        &self,
+        batch: &Batch,
+        skip: usize,
+        out: &mut [f32],
+        observe: Observe<'_, B>,
+    ) -> Result<Stages> {
         let rows = self.body.ids();
         if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
             let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
@@ -89,7 +104,7 @@ impl<B: Backend> Encoder for Native<B> {
         let mut stages = Stages::default();
         let mut width = self.body.width();
         let pooled_is_last = self.heads.is_empty() && width == self.dims;
-        let mut rows = self.pooled(batch, skip, self.l2 && pooled_is_last, &mut stages)?;
+        let mut rows = self.pooled(batch, skip, self.l2 && pooled_is_last, &mut stages, observe)?;
         let start = Instant::now();
         if !pooled_is_last {
             for head in &self.heads {
@@ -105,5 +120,11 @@ impl<B: Backend> Encoder for Native<B> {
         self.backend.read(&rows, out)?;
         stages.finish = start.elapsed();
         Ok(stages)
+    }
+}
+
+impl<B: Backend> Encoder for Native<B> {
+    fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
+        self.encode_observed(batch, skip, out, &mut |_, _| Ok(()))
     }
 }

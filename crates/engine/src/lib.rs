@@ -20,6 +20,7 @@ mod device;
 mod embedder;
 mod encoder;
 mod info;
+pub mod inspect;
 mod open;
 mod profile;
 mod prompt;

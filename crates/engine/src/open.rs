@@ -7,7 +7,7 @@ use crate::{
 use embral_backend::{Backend, Dense};
 use embral_cpu::Cpu;
 use embral_formats::Weights;
-use embral_forward::{Head, StaticTable, Transformer};
+use embral_forward::{Head, Precisions, StaticTable, Transformer};
 use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
 use embral_tokenize::{BertOptions, Options, Tokenizer};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result, Tensor};
@@ -18,16 +18,28 @@ use std::path::Path;
 const DEFAULT_MODEL_TOKENS: usize = 512;
 
 /// A model that is ready to run.
-pub(crate) struct Opened {
+pub(crate) struct Opened<E: ?Sized = dyn Encoder> {
     pub(crate) tokenizer: Tokenizer,
-    pub(crate) encoder: Box<dyn Encoder>,
+    pub(crate) encoder: Box<E>,
     pub(crate) info: ModelInfo,
     /// Prompt tokens take part in pooling.
     pub(crate) include_prompt: bool,
 }
 
+impl<E: Encoder + 'static> Opened<E> {
+    fn erased(self) -> Opened {
+        let Self { tokenizer, encoder, info, include_prompt } = self;
+        Opened { tokenizer, encoder, info, include_prompt }
+    }
+}
+
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
+    Ok(native(path, name, config, &config.precision.into())?.erased())
+}
+
+/// As [`folder`], with a precision for each site, and the model itself.
+pub(crate) fn native(path: &Path, name: &str, config: &Config, precisions: &Precisions) -> Result<Opened<Native<Cpu>>> {
     let folder = ModelFolder::read(path)?;
     let entry = catalogue::find(name);
     let mut prompts = folder.prompts.clone();
@@ -86,7 +98,7 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
             (info.max_tokens, info.pooling) = (max_tokens, pooling);
-            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, config.precision)?);
+            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, precisions)?);
             let options = Options {
                 max_tokens: Some(max_tokens),
                 truncation: config.truncation,
@@ -147,7 +159,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     count(&weights, &mut info)?;
     let tokenizer = tokenizer.with(options)?;
     let native = Native { backend, body: Body::Static(table), heads: Vec::new(), dims: 0, l2: false };
-    finish(native, tokenizer, info, true, config)
+    Ok(finish(native, tokenizer, info, true, config)?.erased())
 }
 
 /// Settles width and normalisation, which depend on the model and the configuration together.
@@ -157,7 +169,7 @@ fn finish(
     mut info: ModelInfo,
     include_prompt: bool,
     config: &Config,
-) -> Result<Opened> {
+) -> Result<Opened<Native<Cpu>>> {
     let width = native.heads.iter().fold(info.hidden, |width, head| head.width(width));
     let dims = config.dims.unwrap_or(width);
     if dims == 0 || dims > width {

@@ -6,9 +6,11 @@
 
 mod head;
 mod load;
+mod precisions;
 mod static_table;
 mod transformer;
 
 pub use head::Head;
+pub use precisions::{Precisions, Site};
 pub use static_table::StaticTable;
 pub use transformer::Transformer;

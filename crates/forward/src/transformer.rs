@@ -1,10 +1,14 @@
 //! Encoders made of blocks of attention and a perceptron.
 
-use crate::load::Loader;
+use crate::{
+    load::Loader,
+    precisions::{Precisions, Site},
+};
 use embral_backend::{Attention, Backend, Embedding, Pool, Rope};
 use embral_formats::Weights;
 use embral_models::{Blueprint, NormPlace, Positions, Role, WeightNames};
 use embral_types::{Batch, Precision, Result};
+use std::mem::swap;
 
 /// The weights of a model on a backend, and how they are put together.
 pub struct Transformer<B: Backend> {
@@ -21,6 +25,8 @@ pub struct Transformer<B: Backend> {
 
 struct Block<B: Backend> {
     qkv: B::Linear,
+    /// Of the products of attention.
+    attention: Precision,
     out: B::Linear,
     attention_norm: B::Norm,
     head_norms: Option<(B::Norm, B::Norm)>,
@@ -30,7 +36,8 @@ struct Block<B: Backend> {
 }
 
 impl<B: Backend> Transformer<B> {
-    /// Loads every tensor that the blueprint asks for; the linear layers of its blocks become products of `precision`.
+    /// Loads every tensor that the blueprint asks for; the products of its blocks are of the numbers that
+    /// `precisions` names.
     ///
     /// # Errors
     /// Where a tensor is missing, has another shape than the blueprint says, or holds a value that is not finite.
@@ -39,7 +46,7 @@ impl<B: Backend> Transformer<B> {
         blueprint: &Blueprint,
         names: &WeightNames,
         weights: &dyn Weights,
-        precision: Precision,
+        precisions: &Precisions,
     ) -> Result<Self> {
         embral_models::check_shapes(blueprint, names, weights)?;
         let from = Loader { names, weights };
@@ -52,14 +59,14 @@ impl<B: Backend> Transformer<B> {
             dim: a.head_dim,
             scale: a.scale,
             mask: a.mask,
-            precision,
+            precision: precisions.standard,
         };
         let position = match blueprint.embedding.positions {
             Positions::None => None,
             Positions::Learned { offset, .. } => Some((table(Role::Position)?, offset)),
         };
         let blocks = (0..blueprint.layers)
-            .map(|layer| Block::load(backend, blueprint, &from, layer, precision))
+            .map(|layer| Block::load(backend, blueprint, &from, layer, precisions))
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             attention,
@@ -84,8 +91,33 @@ impl<B: Backend> Transformer<B> {
         self.blueprint.hidden
     }
 
-    /// One row a token, `[batch.tokens(), hidden]`.
-    pub fn rows(&self, backend: &B, plan: &B::Plan, batch: &Batch) -> Result<B::Buffer> {
+    /// Gives `other`, the same model in other numbers, this model's products of a site, and takes those of the other: what a site
+    /// does by itself is seen without loading the model again.
+    ///
+    /// # Panics
+    /// Where one of them has no such layer.
+    pub fn exchange(&mut self, other: &mut Self, layer: usize, site: Site) {
+        let (ours, theirs) = (&mut self.blocks[layer], &mut other.blocks[layer]);
+        match site {
+            Site::Qkv => swap(&mut ours.qkv, &mut theirs.qkv),
+            Site::Attention => swap(&mut ours.attention, &mut theirs.attention),
+            Site::Out => swap(&mut ours.out, &mut theirs.out),
+            Site::Up => swap(&mut ours.up, &mut theirs.up),
+            Site::Down => swap(&mut ours.down, &mut theirs.down),
+        }
+    }
+
+    /// One row a token, `[batch.tokens(), hidden]`. `observe` sees the rows behind each block, before a final norm.
+    ///
+    /// # Errors
+    /// Where a buffer cannot be had, and those of `observe`, which end the pass.
+    pub fn rows(
+        &self,
+        backend: &B,
+        plan: &B::Plan,
+        batch: &Batch,
+        observe: &mut dyn FnMut(usize, &B::Buffer) -> Result<()>,
+    ) -> Result<B::Buffer> {
         let rows = batch.tokens();
         let hidden = self.blueprint.hidden;
         let mut x = backend.buffer(rows, hidden)?;
@@ -106,8 +138,9 @@ impl<B: Backend> Transformer<B> {
                 NormPlace::Post => None,
             },
         };
-        for block in &self.blocks {
+        for (layer, block) in self.blocks.iter().enumerate() {
             self.block(backend, plan, block, &mut x, &mut scratch)?;
+            observe(layer, &x)?;
         }
         if let Some(n) = &self.final_norm {
             backend.norm_in_place(&mut x, n)?;
@@ -143,7 +176,8 @@ impl<B: Backend> Transformer<B> {
         if let Some(rope) = &self.rope {
             backend.rotate(plan, &mut s.qkv, &self.attention, rope)?;
         }
-        backend.attention(plan, &s.qkv, &self.attention, &mut s.heads)?;
+        let attention = Attention { precision: block.attention, ..self.attention };
+        backend.attention(plan, &s.qkv, &attention, &mut s.heads)?;
         backend.linear_add(&s.heads, &block.out, x)?;
         match &mut s.normed {
             Some(normed) => backend.norm(x, &block.mlp_norm, normed)?,
@@ -168,7 +202,14 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Block<B> {
-    fn load(backend: &B, blueprint: &Blueprint, from: &Loader<'_>, layer: usize, precision: Precision) -> Result<Self> {
+    fn load(
+        backend: &B,
+        blueprint: &Blueprint,
+        from: &Loader<'_>,
+        layer: usize,
+        precisions: &Precisions,
+    ) -> Result<Self> {
+        let of = |site| precisions.of(layer, site);
         let norm = |role| from.norm(backend, &blueprint.norm, role, layer);
         let a = &blueprint.attention;
         let mlp = &blueprint.mlp;
@@ -178,20 +219,21 @@ impl<B: Backend> Block<B> {
             .collect::<Result<Vec<_>>>()?;
         let up = from.dense(Role::Up, layer, mlp.bias)?;
         let up = if mlp.gated {
-            backend.load_gated(&from.dense(Role::Gate, layer, mlp.bias)?, &up, precision)?
+            backend.load_gated(&from.dense(Role::Gate, layer, mlp.bias)?, &up, of(Site::Up))?
         } else {
-            backend.load_linear(&[up], precision)?
+            backend.load_linear(&[up], of(Site::Up))?
         };
         // Query and key norms have no shift in any model that has them.
         let head_norm =
             |role| backend.load_norm(blueprint.norm.kind, &from.weight(role, layer)?, None, blueprint.norm.eps);
         Ok(Self {
-            qkv: backend.load_linear(&qkv, precision)?,
-            out: backend.load_linear(&[from.dense(Role::AttentionOut, layer, a.out_bias)?], precision)?,
+            qkv: backend.load_linear(&qkv, of(Site::Qkv))?,
+            attention: of(Site::Attention),
+            out: backend.load_linear(&[from.dense(Role::AttentionOut, layer, a.out_bias)?], of(Site::Out))?,
             attention_norm: norm(Role::AttentionNorm)?,
             head_norms: if a.qk_norm { Some((head_norm(Role::QueryNorm)?, head_norm(Role::KeyNorm)?)) } else { None },
             up,
-            down: backend.load_linear(&[from.dense(Role::Down, layer, mlp.bias)?], precision)?,
+            down: backend.load_linear(&[from.dense(Role::Down, layer, mlp.bias)?], of(Site::Down))?,
             mlp_norm: norm(Role::MlpNorm)?,
         })
     }

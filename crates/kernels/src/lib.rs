@@ -10,6 +10,7 @@
 
 mod isa;
 mod math;
+pub mod measure;
 pub mod op;
 mod parts;
 mod pool;

@@ -86,10 +86,10 @@ pub(crate) fn gelu_erf_coarse<S: Simd>(s: S, x: S::V) -> S::V {
         -0.065_528_214,
         0.009_298_232,
         -0.000_950_657_9,
-        6.689_072_3e-5,
+        6.689_072e-5,
         -3.037_932_4e-6,
         7.941_34e-8,
-        -9.017_530e-10,
+        -9.017_53e-10,
     ];
     let t = s.max(s.splat(-END), s.min(s.splat(END), x));
     s.mul(x, s.fma(t, polynomial(s, s.mul(t, t), C), s.splat(0.5)))

@@ -21,6 +21,9 @@ struct Findings {
     cpu: String,
     isa: String,
     isa_available: Vec<String>,
+    bf16: Option<String>,
+    int8: Option<String>,
+    slow: Vec<&'static str>,
     cores: usize,
     threads: usize,
     memory_bytes: Option<u64>,
@@ -86,6 +89,9 @@ fn look() -> Result<Findings> {
         cpu: cpu.name,
         isa: cpu.isa,
         isa_available: cpu.available,
+        bf16: cpu.bf16,
+        int8: cpu.int8,
+        slow: cpu.slow.iter().map(|precision| precision.name()).collect(),
         cores: cpu.cores,
         threads: cpu.threads,
         memory_bytes: memory("MemTotal:"),
@@ -124,6 +130,11 @@ fn print(f: &Findings) -> Result<String> {
     row("embral", &format!("{} ({})", f.version, f.features.join(", ")))?;
     row("CPU", &f.cpu)?;
     row("instructions", &format!("{} (of {})", f.isa, f.isa_available.join(", ")))?;
+    for (precision, dots) in [("bf16", &f.bf16), ("int8", &f.int8)] {
+        let what = dots.as_deref().unwrap_or("no instructions of its own");
+        let slow = if f.slow.contains(&precision) { ": no faster than f32 here" } else { "" };
+        row(precision, &format!("{what}{slow}"))?;
+    }
     row("threads", &format!("{} on {} cores", f.threads, f.cores))?;
     if let (Some(all), Some(free)) = (f.memory_bytes, f.memory_free_bytes) {
         row("memory", &format!("{:.1} GB, {:.1} GB free", all as f64 / 1e9, free as f64 / 1e9))?;

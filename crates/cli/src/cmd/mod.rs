@@ -5,6 +5,8 @@ mod completions;
 mod distill;
 mod doctor;
 mod embed;
+mod inspect;
+mod kernels;
 mod models;
 mod search;
 mod similarity;
@@ -20,6 +22,8 @@ pub(crate) enum Command {
     Search(Box<search::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
+    Kernels(kernels::Flags),
+    Inspect(inspect::Flags),
     Distill(distill::Flags),
     Doctor(doctor::Flags),
     Completions(completions::Flags),
@@ -33,6 +37,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Search(flags) => search::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        Command::Inspect(flags) => inspect::run(&flags),
+        Command::Kernels(flags) => kernels::run(&flags),
         Command::Distill(flags) => distill::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Completions(flags) => completions::run(&flags),

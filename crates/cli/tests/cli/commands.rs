@@ -62,11 +62,53 @@ fn search_finds_the_text_itself_first() {
 }
 
 #[test]
+fn kernels_marks_one_variant_of_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let found: Value =
+        serde_json::from_str(&good(folder.path(), "kernels --quick --tokens 16 --json -m $BERT")).unwrap();
+    let rows = found["rows"].as_array().unwrap();
+    let group = |row: &Value| (row["kernel"].clone(), row["precision"].clone(), row["shape"].clone());
+    for row in rows {
+        let picks = rows.iter().filter(|other| group(other) == group(row) && other["pick"] == true).count();
+        assert_eq!(picks, 1, "{row}");
+    }
+    let doctor: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
+    for isa in doctor["isa_available"].as_array().unwrap() {
+        assert!(rows.iter().any(|row| row["kernel"] == "qkv" && row["variant"] == *isa), "{isa} is missing");
+    }
+    let table = run(folder.path(), "kernels --quick --tokens 16 -m $STATIC --threads 1");
+    assert!(table.err.contains("static") && table.err.contains("all-MiniLM-L6-v2"), "{}", table.err);
+    assert!(table.out.contains("16 x 384 x 1152"), "{}", table.out);
+}
+
+#[test]
+fn inspect_names_each_part_and_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let table = good(at, "inspect -m $BERT");
+    assert!(table.contains(" in int8 against f32: 12 texts, "), "{table}");
+    assert_eq!(table.lines().filter(|line| line.contains(" kept in ")).count(), 3, "{table}");
+    write_texts(&at.join("a.txt"), 5);
+    let found: Value =
+        serde_json::from_str(&good(at, "inspect -m $BERT --precision bf16 --texts a.txt --threads 1 --json")).unwrap();
+    assert_eq!((found["texts"].as_u64(), found["precision"].as_str()), (Some(5), Some("bf16")));
+    let layers = found["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    assert!(
+        layers.iter().all(|layer| layer["parts"].as_array().unwrap().len() == 5 && layer["total"].as_f64() > Some(0.0))
+    );
+    assert!(found["worst"].as_array().unwrap().iter().all(|kept| kept["precision"] == "f32"));
+    let refused = run(at, "inspect -m $BERT --precision f32");
+    assert!(refused.code == Some(1) && refused.err.contains("expected bf16 or int8"), "{}", refused.err);
+}
+
+#[test]
 fn doctor_says_what_would_be_used() {
     let folder = tempfile::tempdir().unwrap();
     let found: Value = serde_json::from_str(&good(folder.path(), "doctor --json")).unwrap();
     assert_eq!(found["threads"].as_u64(), Some(2));
     assert!(found["isa_available"].as_array().unwrap().contains(&found["isa"]));
+    assert_eq!(found["bf16"].is_null(), found["slow"].as_array().unwrap().contains(&"bf16".into()), "{found}");
     assert!(found["hub_cache"].as_str().unwrap().starts_with(folder.path().to_str().unwrap()));
     assert_eq!(found["trial"]["dimensions"].as_u64(), Some(256));
     let text = good(folder.path(), "doctor");

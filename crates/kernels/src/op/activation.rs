@@ -27,7 +27,7 @@ pub fn activate(pool: &Pool, activation: Activation, x: &mut [f32]) {
     activate_with(Isa::active(), pool, activation, x);
 }
 
-fn activate_with(isa: Isa, pool: &Pool, activation: Activation, x: &mut [f32]) {
+pub(crate) fn activate_with(isa: Isa, pool: &Pool, activation: Activation, x: &mut [f32]) {
     if activation != Activation::Identity {
         split_rows(pool, x, 1, 2, &|_, x| isa.run(Activate { activation, x }));
     }

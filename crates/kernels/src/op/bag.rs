@@ -49,7 +49,7 @@ pub fn bag(pool: &Pool, ids: &[u32], offsets: &[u32], bag: &Bag<'_>, l2: bool, o
     bag_with(Isa::active(), pool, ids, offsets, bag, l2, out);
 }
 
-fn bag_with(isa: Isa, pool: &Pool, ids: &[u32], offsets: &[u32], bag: &Bag<'_>, l2: bool, out: &mut [f32]) {
+pub(crate) fn bag_with(isa: Isa, pool: &Pool, ids: &[u32], offsets: &[u32], bag: &Bag<'_>, l2: bool, out: &mut [f32]) {
     let width = bag.width;
     assert!(width > 0 && bag.table.len().is_multiple_of(width), "the table has whole rows of {width}");
     let count = sequences(offsets, ids.len());

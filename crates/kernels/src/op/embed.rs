@@ -37,7 +37,7 @@ pub fn embed(
 }
 
 #[allow(clippy::too_many_arguments, reason = "the arguments of `embed` and the level")]
-fn embed_with(
+pub(crate) fn embed_with(
     isa: Isa,
     pool: &Pool,
     ids: &[u32],

@@ -51,7 +51,7 @@ pub fn norm_in_place(pool: &Pool, x: &mut [f32], norm: &Norm<'_>) {
     norm_with(Isa::active(), pool, None, norm, x);
 }
 
-fn norm_with(isa: Isa, pool: &Pool, x: Option<&[f32]>, norm: &Norm<'_>, out: &mut [f32]) {
+pub(crate) fn norm_with(isa: Isa, pool: &Pool, x: Option<&[f32]>, norm: &Norm<'_>, out: &mut [f32]) {
     norm.check();
     let width = norm.gamma.len();
     assert!(out.len().is_multiple_of(width), "{} values are no rows of {width}", out.len());

@@ -32,7 +32,7 @@ pub fn pool_rows(pool: &Pool, x: &[f32], offsets: &[u32], width: usize, how: Poo
 }
 
 #[allow(clippy::too_many_arguments, reason = "the arguments of `pool_rows` and the level")]
-fn pool_rows_with(
+pub(crate) fn pool_rows_with(
     isa: Isa,
     pool: &Pool,
     x: &[f32],

@@ -27,7 +27,7 @@ pub fn rope(pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShap
     rope_with(Isa::active(), pool, qkv, offsets, shape, rope);
 }
 
-fn rope_with(isa: Isa, pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShape, rope: &Rope) {
+pub(crate) fn rope_with(isa: Isa, pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShape, rope: &Rope) {
     shape.check();
     let width = shape.qkv_width();
     assert!(qkv.len().is_multiple_of(width), "{} values are no rows of {width}", qkv.len());
@@ -56,7 +56,14 @@ pub fn head_norm(pool: &Pool, qkv: &mut [f32], shape: &AttentionShape, q: &Norm<
     head_norm_with(Isa::active(), pool, qkv, shape, q, k);
 }
 
-fn head_norm_with(isa: Isa, pool: &Pool, qkv: &mut [f32], shape: &AttentionShape, q: &Norm<'_>, k: &Norm<'_>) {
+pub(crate) fn head_norm_with(
+    isa: Isa,
+    pool: &Pool,
+    qkv: &mut [f32],
+    shape: &AttentionShape,
+    q: &Norm<'_>,
+    k: &Norm<'_>,
+) {
     shape.check();
     q.check();
     k.check();

@@ -16,7 +16,7 @@ pub fn dot_matrix(pool: &Pool, a: &[f32], b: &[f32], dim: usize, out: &mut [f32]
     dot_matrix_with(Isa::active(), pool, a, b, dim, out);
 }
 
-fn dot_matrix_with(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
+pub(crate) fn dot_matrix_with(isa: Isa, pool: &Pool, a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
     assert!(dim > 0 && a.len().is_multiple_of(dim) && b.len().is_multiple_of(dim), "whole rows of {dim}");
     let (na, nb) = (a.len() / dim, b.len() / dim);
     assert_eq!(out.len(), na * nb, "out is [{na}, {nb}]");

@@ -190,16 +190,20 @@ impl Isa {
     pub(crate) fn run_with<K: Kernel>(self, dots: Option<Dots>, kernel: K) -> K::Output {
         let Some(dots) = dots else { return self.run(kernel) };
         assert!(self.is_available() && self.dots(dots.of()) == Some(dots), "this machine has no {dots:?}");
-        // SAFETY: the assertion above, for every arm.
         match dots {
+            // SAFETY: the assertion above.
             #[cfg(target_arch = "x86_64")]
             Dots::Avx512Bf16 => unsafe { avx512::run_bf16(kernel) },
+            // SAFETY: the assertion above.
             #[cfg(target_arch = "x86_64")]
             Dots::Avx512Vnni => unsafe { avx512::run_vnni(kernel) },
+            // SAFETY: the assertion above.
             #[cfg(target_arch = "x86_64")]
             Dots::AvxVnni => unsafe { avx2::run_vnni(kernel) },
+            // SAFETY: the assertion above.
             #[cfg(target_arch = "aarch64")]
             Dots::NeonBf16 => unsafe { neon::run_bf16(kernel) },
+            // SAFETY: the assertion above.
             #[cfg(target_arch = "aarch64")]
             Dots::NeonDotprod => unsafe { neon::run_dotprod(kernel) },
             #[allow(unreachable_patterns, reason = "which instructions are left depends on the architecture")]

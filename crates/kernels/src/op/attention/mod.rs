@@ -8,6 +8,7 @@ mod head;
 mod operand;
 mod softmax;
 
+use super::gemm::Level;
 use crate::isa::{Dots, Numbers};
 use crate::parts::Parts;
 use crate::scratch;
@@ -46,7 +47,7 @@ pub enum Mask {
 
 impl Mask {
     /// The keys that query `i` of a sequence of `n` sees.
-    fn visible(self, i: usize, n: usize) -> std::ops::Range<usize> {
+    pub(crate) fn visible(self, i: usize, n: usize) -> std::ops::Range<usize> {
         match self {
             Self::Full => 0..n,
             Self::Causal => 0..i + 1,
@@ -114,11 +115,28 @@ pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionSha
 /// As [`attention`].
 pub fn attention_bf16(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
     let isa = Isa::active();
-    match isa.dots(Numbers::Bf16) {
-        // A key is copied as one block of words.
-        dots @ Some(_) if shape.dim <= DEPTH => attention_with::<Bf16>(isa, dots, pool, qkv, offsets, shape, out),
-        _ => attention_with::<F32>(isa, None, pool, qkv, offsets, shape, out),
-    }
+    let dots = bf16_dots(isa, shape);
+    attention_at(Level { isa, dots }, dots.is_some(), pool, qkv, offsets, shape, out);
+}
+
+/// The instructions that [`attention_bf16`] takes; without them it is of f32.
+pub(crate) fn bf16_dots(isa: Isa, shape: &AttentionShape) -> Option<Dots> {
+    // A key is copied as one block of words.
+    isa.dots(Numbers::Bf16).filter(|_| shape.dim <= DEPTH)
+}
+
+/// Attention with these instructions, in bf16 or in f32.
+pub(crate) fn attention_at(
+    level: Level,
+    bf16: bool,
+    pool: &Pool,
+    qkv: &[f32],
+    offsets: &[u32],
+    shape: &AttentionShape,
+    out: &mut [f32],
+) {
+    let attend = if bf16 { attention_with::<Bf16> } else { attention_with::<F32> };
+    attend(level.isa, level.dots, pool, qkv, offsets, shape, out);
 }
 
 fn attention_with<F: Operand>(

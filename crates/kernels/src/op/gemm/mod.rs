@@ -6,6 +6,7 @@
 
 mod pack;
 
+pub(crate) use pack::Level;
 pub use pack::PackedMatrix;
 
 use super::activation::{self, Activation, Function};

@@ -30,7 +30,7 @@ pub(crate) struct Level {
 }
 
 impl Level {
-    fn active(precision: Precision) -> Self {
+    pub(crate) fn active(precision: Precision) -> Self {
         let isa = Isa::active();
         Self { isa, dots: precision.numbers().and_then(|numbers| isa.dots(numbers)) }
     }
