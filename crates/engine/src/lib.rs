@@ -21,6 +21,7 @@ mod embedder;
 mod encoder;
 mod info;
 mod open;
+mod packed;
 mod profile;
 mod prompt;
 pub mod quantize;

@@ -3,9 +3,10 @@
 use crate::{
     Config, ModelInfo,
     encoder::{Body, Encoder, Native},
+    packed::PackedCache,
 };
 use embral_backend::{Backend, Dense};
-use embral_cpu::Cpu;
+use embral_cpu::{Cpu, PackedWeights};
 use embral_formats::Weights;
 use embral_forward::{Head, StaticTable, Transformer};
 use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
@@ -28,6 +29,11 @@ pub(crate) struct Opened {
 
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
+    folder_with(path, name, config, PackedCache::of(config).as_ref())
+}
+
+/// As [`folder`], with packed weights out of `packed`.
+pub(crate) fn folder_with(path: &Path, name: &str, config: &Config, packed: Option<&PackedCache>) -> Result<Opened> {
     let folder = ModelFolder::read(path)?;
     let entry = catalogue::find(name);
     let mut prompts = folder.prompts.clone();
@@ -44,7 +50,7 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
         }
     };
     let weights = folder.open_weights()?;
-    let backend = Cpu::new(config.threads);
+    let mut backend = Cpu::new(config.threads);
     let mut info = ModelInfo {
         name: name.to_owned(),
         path: Some(path.to_owned()),
@@ -86,7 +92,14 @@ pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened>
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
             (info.max_tokens, info.pooling) = (max_tokens, pooling);
+            let packed = packed.and_then(|packed| Some((packed, packed.file(&*weights, config.precision)?)));
+            if let Some((_, file)) = &packed {
+                backend = backend.with_packed(PackedWeights::open(file.clone(), config.precision));
+            }
             let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, config.precision)?);
+            if let Some((packed, file)) = packed {
+                packed.keep(&mut backend, &file);
+            }
             let options = Options {
                 max_tokens: Some(max_tokens),
                 truncation: config.truncation,

@@ -6,7 +6,7 @@
 
 mod pack;
 
-pub use pack::PackedMatrix;
+pub use pack::{Image, PackedMatrix};
 
 use super::activation::{self, Activation};
 use crate::Pool;

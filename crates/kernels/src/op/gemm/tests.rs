@@ -29,6 +29,57 @@ fn run(isa: Isa, pool: &Pool, a: &[f32], rows: usize, n: usize, weights: &[f32],
     out
 }
 
+/// Bytes of a matrix where a cache line begins.
+#[repr(align(64))]
+struct Aligned([u8; 4096]);
+
+struct Lent {
+    bytes: Box<Aligned>,
+    range: std::ops::Range<usize>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes.0[self.range.clone()]
+    }
+}
+
+#[test]
+fn an_image_gives_the_matrix_again_and_other_lengths_give_none() {
+    let (n, k) = (9, 13);
+    let (gate, up) = (oracle::numbers(1, n * k), oracle::numbers(2, n * k));
+    let a = oracle::numbers(3, 2 * k);
+    let product = |w: &PackedMatrix| {
+        let mut out = vec![f32::NAN; 2 * n];
+        gemm(&Pool::shared(Some(1)), &a, 2, w, &Epilogue::default(), &mut out);
+        bits(&out)
+    };
+    for precision in Precision::ALL {
+        for gated in [false, true] {
+            let packed = match gated {
+                false => PackedMatrix::pack(precision, n, k, &gate),
+                true => PackedMatrix::pack_gated(precision, n, k, &gate, &up),
+            };
+            let image = packed.image().concat();
+            let lend = |start: usize, len: usize, k: usize| {
+                let mut bytes = Box::new(Aligned([0; 4096]));
+                let given = &image[..len.min(image.len())];
+                bytes.0[start..][..given.len()].copy_from_slice(given);
+                let lent = Lent { bytes, range: start..start + len };
+                PackedMatrix::from_image(precision, (n, k), gated, std::sync::Arc::new(lent))
+            };
+            let whole = image.len();
+            assert_eq!(product(&lend(0, whole, k).unwrap()), product(&packed), "{precision:?}");
+            assert_eq!(product(&lend(4, whole, k).unwrap()), product(&packed), "{precision:?}");
+            assert!(lend(1, whole, k).is_none(), "not in its place");
+            for len in [0, 4, whole - 4, whole - 1, whole + 1, whole + 4] {
+                assert!(lend(0, len, k).is_none(), "{precision:?}: {len} bytes");
+            }
+            assert!(lend(0, whole, usize::MAX / 4).is_none() && lend(0, whole, 2 * k).is_none());
+        }
+    }
+}
+
 #[test]
 fn products_are_those_of_f64() {
     let one = Pool::shared(Some(1));
