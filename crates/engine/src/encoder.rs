@@ -2,7 +2,7 @@
 
 use embral_backend::{Backend, Pool};
 use embral_forward::{Head, StaticTable, Transformer};
-use embral_types::{Batch, Pooling, Result};
+use embral_types::{Batch, Error, ErrorKind, Pooling, Result};
 use std::time::{Duration, Instant};
 
 /// What `engine` asks of a model, whatever computes it.
@@ -37,6 +37,14 @@ pub(crate) enum Body<B: Backend> {
 }
 
 impl<B: Backend> Body<B> {
+    /// The ids that have a row: those below it.
+    fn ids(&self) -> usize {
+        match self {
+            Self::Transformer { model, .. } => model.ids(),
+            Self::Static(table) => table.ids(),
+        }
+    }
+
     /// The width of a pooled row.
     fn width(&self) -> usize {
         match self {
@@ -73,6 +81,11 @@ impl<B: Backend> Native<B> {
 
 impl<B: Backend> Encoder for Native<B> {
     fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
+        let rows = self.body.ids();
+        if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
+            let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
+            return Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"));
+        }
         let mut stages = Stages::default();
         let mut width = self.body.width();
         let pooled_is_last = self.heads.is_empty() && width == self.dims;

@@ -11,7 +11,7 @@ use embral_formats::Weights;
 use embral_forward::{Head, StaticTable, Transformer};
 use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
 use embral_tokenize::{BertOptions, Options, Tokenizer};
-use embral_types::{Error, ErrorKind, Pooling, Result, Tensor};
+use embral_types::{Error, ErrorKind, Pooling, Precision, Result, Tensor};
 use std::path::Path;
 
 /// Tokens of a text that count in the default model, as model2vec has it.
@@ -112,6 +112,7 @@ pub(crate) fn folder_with(path: &Path, name: &str, config: &Config, packed: Opti
             if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
                 return Err(only_mean(other).in_file(path));
             }
+            only_stored(config.precision)?;
             let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
             info.architecture = "static".to_owned();
             info.hidden = spec.width;
@@ -132,6 +133,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
         return Err(only_mean(other));
     }
+    only_stored(config.precision)?;
     let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
     let backend = Cpu::new(config.threads);
     let table = StaticTable::load(&backend, &weights.get("embeddings")?, Some(&weights.get("weights")?), None)?;
@@ -184,6 +186,18 @@ fn finish(
 
 fn only_mean(found: Pooling) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("a static model has mean pooling only, found {found}"))
+}
+
+/// A table is looked up, not multiplied.
+fn only_stored(precision: Precision) -> Result<()> {
+    match precision {
+        Precision::F32 => Ok(()),
+        other => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("a static model is a table, which is used as it is stored; found precision {other}"),
+        )
+        .hint("leave the precision out: a static model takes microseconds a text as it is")),
+    }
 }
 
 fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tokenizer, config: &Config) -> Options {

@@ -1,6 +1,6 @@
 //! Texts at the edge: each gives a finite vector or a clear error, and never a panic.
 
-use embral::{Config, Embedder, ErrorKind, Truncation};
+use embral::{Config, Embedder, ErrorKind, Precision, Truncation};
 
 fn tiny(name: &str) -> Config {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -92,5 +92,46 @@ fn a_vocabulary_is_read_with_the_flags_of_its_configuration() {
         std::fs::write(to.path().join("tokenizer_config.json"), config).unwrap();
         let embedder = Embedder::open(to.path().to_str().unwrap()).unwrap();
         assert_eq!(embedder.tokenize("Aé bé 日本").unwrap(), ids, "{config}");
+    }
+}
+
+#[test]
+fn a_token_without_a_row_is_refused() {
+    let from = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny_bert");
+    let to = tempfile::tempdir().unwrap();
+    std::fs::create_dir(to.path().join("1_Pooling")).unwrap();
+    for file in ["config.json", "model.safetensors", "modules.json", "1_Pooling/config.json"] {
+        std::fs::copy(from.join(file), to.path().join(file)).unwrap();
+    }
+    let tokenizer = std::fs::read_to_string(from.join("tokenizer.json")).unwrap();
+    let larger = tokenizer.replacen(r#""vocab":{"#, r#""vocab":{"zebra":99999,"#, 1);
+    std::fs::write(to.path().join("tokenizer.json"), larger).unwrap();
+    let embedder = Embedder::open(to.path().to_str().unwrap()).unwrap();
+    let error = embedder.embed("a zebra").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    assert!(error.to_string().contains("token 99999"), "{error}");
+    embedder.embed("a cat").unwrap();
+}
+
+/// Rounding of the weights and rows moves a vector a little; how little for a real model is in docs/performance.md.
+#[test]
+fn a_precision_is_near_f32_and_a_table_has_but_one() {
+    for name in ["tiny_bert", "tiny_qwen3"] {
+        let exact = Embedder::with_config(tiny(name)).unwrap();
+        for (precision, least) in [(Precision::Bf16, 0.999), (Precision::Int8, 0.99)] {
+            let embedder = Embedder::with_config(Config { precision, ..tiny(name) }).unwrap();
+            assert_eq!(embedder.info().precision, precision);
+            for text in ["a cat sat on the mat", "one two three", "x"] {
+                let (a, b) = (exact.embed(text).unwrap(), embedder.embed(text).unwrap());
+                assert_ne!(a, b, "{name} {precision}: something is rounded");
+                let cosine: f32 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+                assert!(cosine > least, "{name} {precision} {text:?}: {cosine}");
+            }
+        }
+    }
+    for config in [tiny("static_f32"), Config::default()] {
+        let error = Embedder::with_config(Config { precision: Precision::Int8, ..config }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("int8"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! The vector of a text is bitwise the same alone, in any batch, in any order, at any thread count.
+//! The vector of a text is bitwise the same alone, in any batch, in any order, at any thread count, in every precision.
 
-use embral::{Config, Embedder, Embeddings};
+use embral::{Config, Embedder, Embeddings, Precision};
 
 const TEXTS: [&str; 12] = [
     "a cat sat on the mat",
@@ -19,10 +19,11 @@ const TEXTS: [&str; 12] = [
 
 fn models() -> Vec<Config> {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut models: Vec<Config> = ["tiny_bert", "tiny_qwen3", "static_f32"]
-        .iter()
-        .map(|name| Config::model(golden.join(name).to_str().unwrap()))
-        .collect();
+    let model = |name: &str| Config::model(golden.join(name).to_str().unwrap());
+    let mut models = vec![model("static_f32")];
+    for precision in Precision::ALL {
+        models.extend(["tiny_bert", "tiny_qwen3"].map(|name| Config { precision, ..model(name) }));
+    }
     if cfg!(feature = "default-model") {
         models.push(Config::default());
     }

@@ -7,6 +7,7 @@ use embral_types::{Batch, Result, Tensor};
 pub struct StaticTable<B: Backend> {
     bag: B::Bag,
     width: usize,
+    ids: usize,
 }
 
 impl<B: Backend> StaticTable<B> {
@@ -21,7 +22,13 @@ impl<B: Backend> StaticTable<B> {
         mapping: Option<&Tensor<'_>>,
     ) -> Result<Self> {
         let bag = backend.load_bag(table, weights, mapping)?;
-        Ok(Self { bag, width: table.shape()[1] })
+        let ids = mapping.map_or(table.shape()[0], Tensor::len);
+        Ok(Self { bag, width: table.shape()[1], ids })
+    }
+
+    /// The ids that have a row: those below it.
+    pub fn ids(&self) -> usize {
+        self.ids
     }
 
     /// The width of a row.

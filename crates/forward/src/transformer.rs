@@ -74,6 +74,11 @@ impl<B: Backend> Transformer<B> {
         })
     }
 
+    /// The ids that have a row: those below it.
+    pub fn ids(&self) -> usize {
+        self.blueprint.vocab
+    }
+
     /// The width of a row.
     pub fn hidden(&self) -> usize {
         self.blueprint.hidden

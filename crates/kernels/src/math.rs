@@ -63,6 +63,28 @@ pub(crate) fn gelu_erf<S: Simd>(s: S, x: S::V) -> S::V {
     s.sub(s.max(s.zero(), x), tail)
 }
 
+/// `x Φ(x)`, absolute error below 8e-5 max(1, |x|): for results that are rounded to bf16 or 8 bits at once, in less than half of
+/// the time.
+///
+/// `Φ(x) - 1/2` is odd: x times a polynomial of x², fitted so that the largest error of the product is least, on ±4.2, where it is
+/// made to be 1/2.
+#[inline(always)]
+pub(crate) fn gelu_erf_coarse<S: Simd>(s: S, x: S::V) -> S::V {
+    const END: f32 = 4.2;
+    const C: [f32; 8] = [
+        0.398_465_87,
+        -0.065_528_214,
+        0.009_298_232,
+        -0.000_950_657_9,
+        6.689_072_3e-5,
+        -3.037_932_4e-6,
+        7.941_34e-8,
+        -9.017_530e-10,
+    ];
+    let t = s.max(s.splat(-END), s.min(s.splat(END), x));
+    s.mul(x, s.fma(t, polynomial(s, s.mul(t, t), C), s.splat(0.5)))
+}
+
 /// `x / (1 + e^-x)`.
 #[inline(always)]
 pub(crate) fn silu<S: Simd>(s: S, x: S::V) -> S::V {

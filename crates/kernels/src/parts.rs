@@ -37,6 +37,20 @@ impl<'a> Parts<'a> {
     }
 }
 
+impl Parts<'_> {
+    /// Where `columns` values of `rows` rows that are `stride` apart begin, at value `first`. Nobody else may use them while the
+    /// caller writes there.
+    ///
+    /// # Panics
+    /// Where the buffer does not have them, or there is no row.
+    #[inline]
+    pub(crate) fn rows(&self, first: usize, stride: usize, rows: usize, columns: usize) -> *mut f32 {
+        let end = first + (rows - 1) * stride + columns;
+        assert!(rows > 0 && end <= self.len, "{rows} rows of {columns} from {first} on, in {}", self.len);
+        self.start.wrapping_add(first)
+    }
+}
+
 /// Calls `f(first, rows)` for blocks of whole rows of `out`, `[_, width]`, in parallel. A block has about [`GRAIN`] values, a row
 /// counting for `cost` times its width.
 pub(crate) fn split_rows(

@@ -61,6 +61,10 @@ impl General {
             ModelWrapper::Unigram(_) => serde_json::from_slice::<File>(bytes).ok().and_then(|f| f.model.unk_id),
         };
         let size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
+        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= size) {
+            let message = format!("the post-processor adds token {id}, and the vocabulary ends at {}", size.max(1) - 1);
+            return Err(Error::new(ErrorKind::Mismatch, message).hint("export the tokenizer again"));
+        }
         Ok(Self { tokenizer, prefix, suffix, unknown, size })
     }
 

@@ -10,6 +10,8 @@ use crate::simd::{Simd, to_bf16};
 pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// Values of `k` in a word.
     const VALUES: usize;
+    /// Whether a function of the result need be no more exact than 1e-4: what reads it rounds it to fewer digits.
+    const COARSE: bool = true;
     /// Sums of a vector of columns.
     type Sum<S: Simd>: Copy;
     /// A word of a row, in all lanes.
@@ -48,8 +50,11 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
         to: *mut f32,
     ) -> Scale;
 
-    /// What was stored, as f32. `columns` are the steps of the columns, and the sums of their weights.
-    fn value<S: Simd>(s: S, stored: &[f32], row: Scale, columns: [S::V; 2]) -> S::V;
+    /// What was stored plus `bias`, as f32. `columns` are the steps of the columns, and the sums of their weights.
+    ///
+    /// # Safety
+    /// A vector can be read at `stored`.
+    unsafe fn value<S: Simd>(s: S, stored: *const f32, row: Scale, columns: [S::V; 2], bias: S::V) -> S::V;
 }
 
 /// What the integers of a row stand for: `x = step (q - zero)`.
@@ -74,6 +79,7 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     const VALUES: usize = 1;
+    const COARSE: bool = false;
     type Sum<S: Simd> = S::V;
     type Left<S: Simd> = S::V;
     type Right<S: Simd> = S::V;
@@ -122,8 +128,9 @@ impl Format for F32 {
         Scale::ONE
     }
     #[inline(always)]
-    fn value<S: Simd>(s: S, stored: &[f32], _: Scale, _: [S::V; 2]) -> S::V {
-        s.read(stored)
+    unsafe fn value<S: Simd>(s: S, stored: *const f32, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        s.add(unsafe { s.load(stored) }, bias)
     }
 }
 
@@ -189,8 +196,9 @@ impl Format for Bf16 {
         Scale::ONE
     }
     #[inline(always)]
-    fn value<S: Simd>(s: S, stored: &[f32], _: Scale, _: [S::V; 2]) -> S::V {
-        s.read(stored)
+    unsafe fn value<S: Simd>(s: S, stored: *const f32, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        s.add(unsafe { s.load(stored) }, bias)
     }
 }
 
@@ -286,13 +294,12 @@ impl Format for Int8 {
         }
         Scale { step: scale.step, zero: scale.zero - f32::from(S::OFFSET_INT8) }
     }
-    /// `(Σ q w - zero Σ w) step_row step_column`.
+    /// `(Σ q w - zero Σ w) step_row step_column + bias`.
     #[inline(always)]
-    fn value<S: Simd>(s: S, stored: &[f32], row: Scale, [steps, sums]: [S::V; 2]) -> S::V {
-        assert!(stored.len() >= S::LANES);
-        // SAFETY: the assertion.
-        let sum = s.words_to_f32(unsafe { s.load_words(stored.as_ptr()) });
-        s.mul(s.fma(s.splat(-row.zero), sums, sum), s.mul(steps, s.splat(row.step)))
+    unsafe fn value<S: Simd>(s: S, stored: *const f32, row: Scale, [steps, sums]: [S::V; 2], bias: S::V) -> S::V {
+        // SAFETY: the caller's promise.
+        let sum = s.words_to_f32(unsafe { s.load_words(stored) });
+        s.fma(s.fma(s.splat(-row.zero), sums, sum), s.mul(steps, s.splat(row.step)), bias)
     }
 }
 

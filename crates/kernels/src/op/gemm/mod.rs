@@ -8,7 +8,7 @@ mod pack;
 
 pub use pack::{Image, PackedMatrix};
 
-use super::activation::{self, Activation};
+use super::activation::{self, Activation, Function};
 use crate::Pool;
 use crate::isa::Numbers;
 use crate::parts::Parts;
@@ -232,58 +232,88 @@ impl<F: Format> Kernel for Block<'_, F> {
                 let within = start - first_row..end - first_row;
                 let scales = (&steps[within.clone()], &zeros[within]);
                 let product = &product[..(end - start) * 2 * S::LANES];
-                finish::<S, F>(s, w, e, out, panel, start, product, scales);
+                finish::<S, F>(s, &TileProduct { w, e, out, panel, first_row: start, product, scales });
             }
         }
     }
 }
 
-/// Bias, activation, gate and residual of one tile, whose `product` is in the first cache, into the rows from `first_row` on.
+/// Bias, activation, gate and residual of one tile, whose product is in the first cache, into its rows.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the inner part of one loop")]
-fn finish<S: Simd, F: Format>(
-    s: S,
-    w: &PackedMatrix,
-    e: &Epilogue<'_>,
-    out: &Parts<'_>,
+fn finish<S: Simd, F: Format>(s: S, tile: &TileProduct<'_>) {
+    match tile.e.activation {
+        Activation::Identity => finish_with::<S, F, activation::Identity>(s, tile),
+        Activation::GeluErf if F::COARSE => finish_with::<S, F, activation::GeluErfCoarse>(s, tile),
+        Activation::GeluErf => finish_with::<S, F, activation::GeluErf>(s, tile),
+        Activation::GeluTanh => finish_with::<S, F, activation::GeluTanh>(s, tile),
+        Activation::Silu => finish_with::<S, F, activation::Silu>(s, tile),
+        Activation::Relu => finish_with::<S, F, activation::Relu>(s, tile),
+        Activation::Tanh => finish_with::<S, F, activation::Tanh>(s, tile),
+    }
+}
+
+/// The product of a tile and a panel, and where it goes.
+struct TileProduct<'a> {
+    w: &'a PackedMatrix,
+    e: &'a Epilogue<'a>,
+    out: &'a Parts<'a>,
     panel: usize,
     first_row: usize,
-    product: &[f32],
-    (steps, zeros): (&[f32], &[f32]),
-) {
-    let n = w.rows_out();
+    /// `[rows][2 LANES]`, as the format stores sums.
+    product: &'a [f32],
+    /// A step and a zero a row.
+    scales: (&'a [f32], &'a [f32]),
+}
+
+#[inline(always)]
+fn finish_with<S: Simd, F: Format, A: Function>(s: S, t: &TileProduct<'_>) {
+    let (n, rows) = (t.w.rows_out(), t.product.len() / (2 * S::LANES));
     // A gated panel holds one vector of gates and the vector that they gate; a plain one two vectors of columns.
-    let (vectors, gated) = if w.is_gated() { (1, true) } else { (2, false) };
+    let gated = t.w.is_gated();
+    let vectors = if gated { 1 } else { 2 };
+    let (steps, zeros) = (&t.scales.0[..rows], &t.scales.1[..rows]);
     for vector in 0..vectors {
-        let column = (panel * vectors + vector) * S::LANES;
+        let column = (t.panel * vectors + vector) * S::LANES;
         if column >= n {
             break;
         }
         let columns = S::LANES.min(n - column);
-        let bias = read_bias(s, e.bias, column, columns);
-        let integers = read_integers(s, w, column, columns);
+        let bias = read_bias(s, t.e.bias, column, columns);
+        let integers = read_integers(s, t.w, column, columns);
         let (up_bias, up_integers) = if gated {
-            (read_bias(s, e.bias, n + column, columns), read_integers(s, w, n + column, columns))
+            (read_bias(s, t.e.bias, n + column, columns), read_integers(s, t.w, n + column, columns))
         } else {
             (s.zero(), [s.zero(); 2])
         };
-        for (r, sums) in product.chunks_exact(2 * S::LANES).enumerate() {
-            let at = (first_row + r) * n + column;
+        let first = t.first_row * n + column;
+        let to = t.out.rows(first, n, rows, columns);
+        let residual = match t.e.residual {
+            Residual::None => None,
+            Residual::Add(residual) => Some(residual[first..first + (rows - 1) * n + columns].as_ptr()),
+            Residual::InPlace => Some(to.cast_const()),
+        };
+        for r in 0..rows {
             let scale = Scale { step: steps[r], zero: zeros[r] };
-            let sum = &sums[vector * S::LANES..(vector + 1) * S::LANES];
-            let mut v = s.add(F::value(s, sum, scale, integers), bias);
-            v = activation::of(s, e.activation, v);
-            if gated {
-                v = s.mul(v, s.add(F::value(s, &sums[S::LANES..], scale, up_integers), up_bias));
+            // SAFETY: the product has `rows` rows, and so have `to` and the residual, by the slice and the assertion in `rows`. The
+            // grid gives these rows of these columns to this task alone.
+            unsafe {
+                let sums = t.product.as_ptr().add(r * 2 * S::LANES);
+                let mut v = A::of(s, F::value(s, sums.add(vector * S::LANES), scale, integers, bias));
+                if gated {
+                    v = s.mul(v, F::value(s, sums.add(S::LANES), scale, up_integers, up_bias));
+                }
+                if columns == S::LANES {
+                    if let Some(residual) = residual {
+                        v = s.add(v, s.load(residual.add(r * n)));
+                    }
+                    s.store(to.add(r * n), v);
+                } else {
+                    if let Some(residual) = residual {
+                        v = s.add(v, s.load_first(residual.add(r * n), columns));
+                    }
+                    s.store_first(to.add(r * n), columns, v);
+                }
             }
-            // SAFETY: the grid gives these rows of these columns to this task alone.
-            let to = unsafe { out.get(at, columns) };
-            match e.residual {
-                Residual::None => {}
-                Residual::Add(residual) => v = s.add(v, s.read(&residual[at..at + columns])),
-                Residual::InPlace => v = s.add(v, s.read(to)),
-            }
-            s.write(to, v);
         }
     }
 }

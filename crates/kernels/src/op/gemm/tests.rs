@@ -373,3 +373,53 @@ fn bf16_rounds_to_nearest_even() {
         assert_eq!(to_bf16(x), bits, "{x}");
     }
 }
+
+/// In every level: what is done to a product of small numbers is what is done to one of f32.
+#[test]
+fn small_numbers_have_the_same_epilogue() {
+    let (rows, k, n) = (17, 20, 37);
+    let (a, weights) = (oracle::numbers(1, rows * k), oracle::numbers(2, n * k));
+    let (bias, residual) = (oracle::numbers(3, n), oracle::numbers(4, rows * n));
+    let pool = Pool::shared(Some(1));
+    for precision in [Precision::Bf16, Precision::Int8] {
+        each_isa("gemm epilogue of small numbers", |isa| {
+            for level in levels(isa, precision) {
+                let w = PackedMatrix::pack_for(level, precision, n, k, &weights);
+                let product = |e: &Epilogue<'_>| {
+                    let mut out = residual.clone();
+                    gemm(&pool, &a, rows, &w, e, &mut out);
+                    out
+                };
+                let plain = product(&Epilogue::default());
+                let full = product(&Epilogue {
+                    bias: Some(&bias),
+                    activation: Activation::GeluErf,
+                    residual: Residual::InPlace,
+                });
+                for (i, (&plain, &full)) in plain.iter().zip(&full).enumerate() {
+                    let wanted = oracle::gelu_erf(f64::from(plain + bias[i % n])) + f64::from(residual[i]);
+                    assert!(
+                        (f64::from(full) - wanted).abs() < 1e-4 * wanted.abs().max(4.0),
+                        "{level:?} {precision:?} {i}"
+                    );
+                }
+                let gated = PackedMatrix::pack_gated_for(level, precision, n, k, &weights, &weights);
+                let mut out = vec![f32::NAN; rows * n];
+                gemm(
+                    &pool,
+                    &a,
+                    rows,
+                    &gated,
+                    &Epilogue { bias: None, activation: Activation::Relu, ..Epilogue::default() },
+                    &mut out,
+                );
+                for (&plain, &gated) in plain.iter().zip(&out) {
+                    assert!(
+                        (plain.max(0.0) * plain - gated).abs() < 1e-5 * gated.abs().max(1.0),
+                        "{level:?} {precision:?}"
+                    );
+                }
+            }
+        });
+    }
+}
