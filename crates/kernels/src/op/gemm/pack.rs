@@ -9,8 +9,8 @@ use crate::tile::{self, Bf16, F32, Format, Int8, row_words};
 use std::sync::Arc;
 
 /// Counts the forms that packed weights have had. It is raised with every change of what the words or the integers of a matrix are,
-/// so that bytes of an older form are not taken for one of this form.
-const FORM: u32 = 1;
+/// so that bytes of an older form are not taken for one of this form; a test knows the bytes of each form.
+pub(crate) const FORM: u32 = 1;
 
 /// A weight matrix packed for the instructions in use: panels of two vectors of columns, each `[words][panel width]`, columns behind
 /// the last one 0. A word holds one value of f32, two of bf16 or four of int8, neighbours in `k`.
@@ -140,7 +140,7 @@ impl PackedMatrix {
         let level = Level::active(precision);
         let dots = level.dots.map_or("none", Dots::name);
         let order = if cfg!(target_endian = "little") { "little" } else { "big" };
-        format!("{FORM} {precision:?} {} {dots} {order}", level.isa.name())
+        format!("{} {FORM} {precision:?} {} {dots} {order}", env!("CARGO_PKG_VERSION"), level.isa.name())
     }
 
     /// The matrix as runs of bytes, one behind the other: the panels; then, of integers, the step of each column, the sum of each
