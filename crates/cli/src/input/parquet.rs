@@ -54,7 +54,7 @@ impl Table {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
         let no_table = |e| anyhow!("{name}: no Parquet file: {e}");
-        let file = SerializedFileReader::new(file).map_err(no_table)?;
+        let file = SerializedFileReader::new(pages::Ending(file)).map_err(no_table)?;
         let metadata = Arc::new(file.metadata().clone());
         let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(no_table)?;
         let (schema, parquet_schema) = (metadata.schema(), metadata.parquet_schema());

@@ -1,4 +1,4 @@
-//! Pages whose headers are believed only as far as their bytes go.
+//! Pages whose headers are believed only as far as their bytes go, and files that end where they end.
 //!
 //! The `parquet` crate makes room for as many values as the header of a dictionary page claims, before it reads one: 280 bytes can ask
 //! for gigabytes. Data pages need no such check, since no more of one is decoded at once than the rows of a batch.
@@ -10,10 +10,48 @@ use parquet::{
     errors::{ParquetError, Result},
     file::{
         metadata::{ParquetMetaData, RowGroupMetaData},
-        reader::FileReader,
+        reader::{ChunkReader, FileReader, Length},
     },
 };
-use std::sync::Arc;
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    sync::Arc,
+};
+
+/// A file that says where it ends: reading there is an error, so that a header of a few bytes cannot have billions of values skipped
+/// that are not there.
+pub(super) struct Ending(pub(super) File);
+
+/// Reads to the end and not beyond.
+pub(super) struct Rest(BufReader<File>);
+
+impl Read for Rest {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(to)? {
+            0 if !to.is_empty() => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Length for Ending {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl ChunkReader for Ending {
+    type T = Rest;
+
+    fn get_read(&self, start: u64) -> Result<Rest> {
+        self.0.get_read(start).map(Rest)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<bytes::Bytes> {
+        self.0.get_bytes(start, length)
+    }
+}
 
 /// The row groups of a file.
 pub(super) struct Checked(pub(super) Arc<dyn FileReader>);
