@@ -75,6 +75,25 @@ def npy_seeds():
     write("npy", "no-width", npy(header.replace("2, 3", "0, 0"), b""))
 
 
+def packed(rows, data, version=1, count=None):
+    """The checksum of the table is left 0: the case sets it right. That of an empty run is the hash of nothing."""
+    table = b"".join(struct.pack("<QQQQQ", key, 0, offset, length, 0x2D06800538D394C2) for key, offset, length in rows)
+    header = b"EMBRALPK" + struct.pack("<II", version, len(rows) if count is None else count) + bytes(48)
+    return header + table + bytes(-(64 + len(table)) % 64) + data
+
+
+def packed_seeds():
+    write("packed", "two", packed([(1, 192, 0), (2, 192, 8)], bytes(8)))
+    write("packed", "empty", packed([], b""))
+    write("packed", "version-2", packed([], b"", version=2))
+    write("packed", "cut-off", packed([(1, 128, 8)], bytes(7)))
+    write("packed", "run-in-the-table", packed([(1, 64, 8)], bytes(8)))
+    write("packed", "not-on-a-line", packed([(1, 130, 4)], bytes(8)))
+    write("packed", "past-2-64", packed([(1, 128, 2**64 - 1)], bytes(8)))
+    write("packed", "one-key-twice", packed([(1, 192, 0), (1, 192, 0)], b""))
+    write("packed", "absurd-count", packed([], b"", count=2**32 - 1))
+
+
 BERT = {
     "model_type": "bert",
     "hidden_size": 32,
@@ -262,6 +281,7 @@ if __name__ == "__main__":
     safetensors_seeds()
     shard_index_seeds()
     npy_seeds()
+    packed_seeds()
     config_seeds()
     modules_seeds()
     tokenizer_seeds()

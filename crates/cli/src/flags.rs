@@ -47,6 +47,9 @@ pub(crate) struct ModelFlags {
     /// Tokens computed together [default: what suits most CPUs]
     #[arg(long, value_name = "N")]
     batch_tokens: Option<NonZeroUsize>,
+    /// Neither use nor keep packed weights in the cache folder, as EMBRAL_PACKED_CACHE=0 does
+    #[arg(long)]
+    no_packed_cache: bool,
     /// Put before every text: a prompt of the model by name, else this text [default: as the model says]
     #[arg(long, value_name = "NAME|TEXT")]
     prompt: Option<String>,
@@ -77,6 +80,7 @@ impl ModelFlags {
             max_tokens: self.max_tokens.map(NonZeroUsize::get),
             truncation: self.truncate,
             batch_tokens: self.batch_tokens.map_or(standard.batch_tokens, NonZeroUsize::get),
+            packed_cache: !self.no_packed_cache,
             ..standard
         };
         ModelChoice { config, prompt: self.prompt.clone() }

@@ -5,19 +5,23 @@
 
 mod arena;
 mod ops;
+mod packed;
 mod weights;
 
 pub use arena::Buffer;
+pub use packed::{Kept, PackedWeights};
 pub use weights::{Bag, Linear, Norm, Table};
 
 use arena::Arena;
 use embral_kernels::{Isa, Pool};
+use embral_types::Result;
 use std::sync::Arc;
 
 /// The CPU with a pool of threads.
 pub struct Cpu {
     pool: Arc<Pool>,
     arena: Arc<Arena>,
+    packed: Option<PackedWeights>,
 }
 
 impl Cpu {
@@ -25,7 +29,18 @@ impl Cpu {
     ///
     /// Backends of the same thread count in one process share their threads.
     pub fn new(threads: Option<usize>) -> Self {
-        Self { pool: Pool::shared(threads), arena: Arc::new(Arena::default()) }
+        Self { pool: Pool::shared(threads), arena: Arc::new(Arena::default()), packed: None }
+    }
+
+    /// Takes packed weights from there, for layers of its precision.
+    #[must_use]
+    pub fn with_packed(self, packed: PackedWeights) -> Self {
+        Self { packed: Some(packed), ..self }
+    }
+
+    /// Ends the loading of packed weights: those that were not in their file are written to it. Nothing where none were given.
+    pub fn keep_packed(&mut self) -> Option<Result<Kept>> {
+        self.packed.take().map(PackedWeights::keep)
     }
 
     /// The threads that work, the caller's among them.

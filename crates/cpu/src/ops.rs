@@ -18,11 +18,11 @@ impl Backend for Cpu {
     }
 
     fn load_linear(&self, parts: &[Dense<'_>], precision: Precision) -> Result<Linear> {
-        Linear::side_by_side(parts, numbers(precision))
+        Linear::side_by_side(parts, numbers(precision), self.packed.as_ref())
     }
 
     fn load_gated(&self, gate: &Dense<'_>, up: &Dense<'_>, precision: Precision) -> Result<Linear> {
-        Linear::gated(gate, up, numbers(precision))
+        Linear::gated(gate, up, numbers(precision), self.packed.as_ref())
     }
 
     fn load_norm(&self, kind: NormKind, gamma: &Tensor<'_>, beta: Option<&Tensor<'_>>, eps: f32) -> Result<Norm> {
@@ -171,7 +171,7 @@ impl Cpu {
     }
 }
 
-fn numbers(precision: Precision) -> op::gemm::Precision {
+pub(crate) fn numbers(precision: Precision) -> op::gemm::Precision {
     match precision {
         Precision::F32 => op::gemm::Precision::F32,
         Precision::Bf16 => op::gemm::Precision::Bf16,

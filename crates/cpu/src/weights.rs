@@ -1,5 +1,6 @@
 //! Weights in the form the kernels read.
 
+use crate::PackedWeights;
 use embral_backend::Dense;
 use embral_kernels::op::{
     bag,
@@ -15,9 +16,12 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub(crate) fn side_by_side(parts: &[Dense<'_>], precision: Precision) -> Result<Self> {
+    pub(crate) fn side_by_side(
+        parts: &[Dense<'_>],
+        precision: Precision,
+        packed: Option<&PackedWeights>,
+    ) -> Result<Self> {
         let [_, inputs] = matrix_shape(&parts[0].weight)?;
-        let mut weights = Vec::new();
         let mut outputs = 0;
         for part in parts {
             let [n, k] = matrix_shape(&part.weight)?;
@@ -25,13 +29,26 @@ impl Linear {
                 return Err(Error::new(ErrorKind::Mismatch, format!("expected {inputs} inputs, found {k}")));
             }
             outputs += n;
-            weights.append(&mut part.weight.to_f32());
         }
         let bias = biases(parts)?;
-        Ok(Self { matrix: PackedMatrix::pack(precision, outputs, inputs, &weights), bias })
+        let pack = || {
+            let mut weights = Vec::with_capacity(outputs * inputs);
+            parts.iter().for_each(|part| weights.append(&mut part.weight.to_f32()));
+            PackedMatrix::pack(precision, outputs, inputs, &weights)
+        };
+        let matrix = match packed.filter(|p| p.precision() == precision) {
+            Some(packed) => packed.matrix(parts, (outputs, inputs), false, pack),
+            None => pack(),
+        };
+        Ok(Self { matrix, bias })
     }
 
-    pub(crate) fn gated(gate: &Dense<'_>, up: &Dense<'_>, precision: Precision) -> Result<Self> {
+    pub(crate) fn gated(
+        gate: &Dense<'_>,
+        up: &Dense<'_>,
+        precision: Precision,
+        packed: Option<&PackedWeights>,
+    ) -> Result<Self> {
         let [n, k] = matrix_shape(&gate.weight)?;
         if matrix_shape(&up.weight)? != [n, k] {
             return Err(Error::new(
@@ -39,8 +56,13 @@ impl Linear {
                 format!("gate and up differ: {:?} and {:?}", gate.weight.shape(), up.weight.shape()),
             ));
         }
-        let bias = biases(&[gate.clone(), up.clone()])?;
-        let matrix = PackedMatrix::pack_gated(precision, n, k, &gate.weight.to_f32(), &up.weight.to_f32());
+        let parts = [gate.clone(), up.clone()];
+        let bias = biases(&parts)?;
+        let pack = || PackedMatrix::pack_gated(precision, n, k, &gate.weight.to_f32(), &up.weight.to_f32());
+        let matrix = match packed.filter(|p| p.precision() == precision) {
+            Some(packed) => packed.matrix(&parts, (n, k), true, pack),
+            None => pack(),
+        };
         Ok(Self { matrix, bias })
     }
 }

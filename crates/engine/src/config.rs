@@ -37,6 +37,10 @@ pub struct Config {
     pub batch_tokens: usize,
     /// Run once while opening, so that the first call is as fast as the tenth.
     pub warm_up: bool,
+    /// Keep the packed weights of a transformer in bf16 or int8 in the user's cache folder, so that the next start maps them instead of
+    /// packing them; see [`crate::store::PackedFolder`]. The vectors are the same, bit for bit. `EMBRAL_PACKED_CACHE=0` turns it off
+    /// for a process.
+    pub packed_cache: bool,
 }
 
 impl Default for Config {
@@ -54,6 +58,7 @@ impl Default for Config {
             truncation: Truncation::Right,
             batch_tokens: BATCH_TOKENS,
             warm_up: true,
+            packed_cache: true,
         }
     }
 }

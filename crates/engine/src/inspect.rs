@@ -122,7 +122,7 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
         return invalid("the default model is a static table, which has no precision: name a transformer");
     };
     let path = locate(name, config)?;
-    let open = |precisions: &Precisions| open::native(&path, name, config, precisions);
+    let open = |precisions: &Precisions| open::native(&path, name, config, precisions, None);
     let mut plain = open(&Precision::F32.into())?;
     let outliers = outliers(&ModelFolder::read(&path)?)?;
     if outliers.is_empty() {

@@ -22,6 +22,7 @@ mod encoder;
 mod info;
 pub mod inspect;
 mod open;
+mod packed;
 mod profile;
 mod prompt;
 pub mod quantize;

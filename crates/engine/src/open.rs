@@ -3,9 +3,10 @@
 use crate::{
     Config, ModelInfo,
     encoder::{Body, Encoder, Native},
+    packed::PackedCache,
 };
 use embral_backend::{Backend, Dense};
-use embral_cpu::Cpu;
+use embral_cpu::{Cpu, PackedWeights};
 use embral_formats::Weights;
 use embral_forward::{Head, Precisions, StaticTable, Transformer};
 use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
@@ -35,11 +36,19 @@ impl<E: Encoder + 'static> Opened<E> {
 
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
-    Ok(native(path, name, config, &config.precision.into())?.erased())
+    let packed = PackedCache::of(config);
+    Ok(native(path, name, config, &config.precision.into(), packed.as_ref())?.erased())
 }
 
-/// As [`folder`], with a precision for each site, and the model itself.
-pub(crate) fn native(path: &Path, name: &str, config: &Config, precisions: &Precisions) -> Result<Opened<Native<Cpu>>> {
+/// As [`folder`], with a precision for each site, packed weights out of `packed` where all sites have that of `config`, and the
+/// model itself.
+pub(crate) fn native(
+    path: &Path,
+    name: &str,
+    config: &Config,
+    precisions: &Precisions,
+    packed: Option<&PackedCache>,
+) -> Result<Opened<Native<Cpu>>> {
     let folder = ModelFolder::read(path)?;
     let entry = catalogue::find(name);
     let mut prompts = folder.prompts.clone();
@@ -56,7 +65,7 @@ pub(crate) fn native(path: &Path, name: &str, config: &Config, precisions: &Prec
         }
     };
     let weights = folder.open_weights()?;
-    let backend = Cpu::new(config.threads);
+    let mut backend = Cpu::new(config.threads);
     let mut info = ModelInfo {
         name: name.to_owned(),
         path: Some(path.to_owned()),
@@ -98,7 +107,14 @@ pub(crate) fn native(path: &Path, name: &str, config: &Config, precisions: &Prec
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
             (info.max_tokens, info.pooling) = (max_tokens, pooling);
+            let packed = packed.and_then(|packed| Some((packed, packed.file(&*weights, config.precision)?)));
+            if let Some((_, file)) = &packed {
+                backend = backend.with_packed(PackedWeights::open(file.clone(), config.precision));
+            }
             let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, precisions)?);
+            if let Some((packed, file)) = packed {
+                packed.keep(&mut backend, &file);
+            }
             let options = Options {
                 max_tokens: Some(max_tokens),
                 truncation: config.truncation,

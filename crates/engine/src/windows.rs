@@ -68,7 +68,7 @@ impl<'a> Window<'a> {
     }
 
     /// Tokenises on a thread of its own while `compute` runs on this one, then with all threads. What is waited for after
-    /// `compute` is the answer. Where the pool has one thread, everything happens on this one.
+    /// `compute` is the answer. Where the pool has one thread, or another call of it has such a thread, there is none.
     ///
     /// # Panics
     /// Where the tokenizer does, on whichever thread, once both threads have ended.
@@ -78,14 +78,14 @@ impl<'a> Window<'a> {
                 // A system that refuses the thread leaves its work to this one.
                 thread::Builder::new().name("embral-tokenize".to_owned()).spawn_scoped(scope, || self.work()).ok()
             };
-            let ahead = if pool.threads() > 1 { ahead() } else { None };
+            let ahead = pool.beside().and_then(|right| Some((right, ahead()?)));
             let computed = compute();
             let start = Instant::now();
             match &computed {
                 Ok(()) => self.run(pool),
                 Err(_) => self.next.store(self.done.len(), Ordering::Relaxed),
             }
-            if let Some(Err(payload)) = ahead.map(|thread| thread.join()) {
+            if let Some(Err(payload)) = ahead.map(|(_right, thread)| thread.join()) {
                 resume_unwind(payload);
             }
             computed.map(|()| start.elapsed())

@@ -6,6 +6,7 @@
 mod finite;
 mod mmap;
 pub mod npy;
+pub mod packed;
 pub mod safetensors;
 mod weights;
 

@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/cases/npy.rs"]
 mod npy;
+#[path = "../../../fuzz/cases/packed.rs"]
+mod packed;
 #[path = "../../../fuzz/cases/safetensors.rs"]
 mod safetensors;
 #[path = "../../../fuzz/cases/seeds.rs"]
@@ -12,6 +14,11 @@ mod shard_index;
 #[test]
 fn npy_files() {
     seeds::run("npy", npy::case);
+}
+
+#[test]
+fn packed_weights() {
+    seeds::run("packed", packed::case);
 }
 
 #[test]

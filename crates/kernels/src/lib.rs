@@ -21,4 +21,4 @@ mod sweep;
 mod tile;
 
 pub use isa::{Dots, Isa, Numbers};
-pub use pool::{Busy, Pool};
+pub use pool::{Beside, Busy, Pool};

@@ -34,7 +34,12 @@ thread_local! {
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
+    /// Whether somebody has the right to one thread more.
+    beside: AtomicBool,
 }
+
+/// The right to one thread beside those of a pool, for as long as it lives.
+pub struct Beside<'a>(&'a AtomicBool);
 
 /// While one is alive, the workers of the pool may spin for a moment between runs instead of sleeping at once.
 pub struct Busy<'a>(&'a Shared);
@@ -97,7 +102,7 @@ impl Pool {
         for (worker, sleeper) in workers.iter().zip(&shared.sleepers) {
             *lock(&sleeper.thread) = Some(worker.thread().clone());
         }
-        Self { shared, workers }
+        Self { shared, workers, beside: AtomicBool::new(false) }
     }
 
     /// The pool of this process with `threads` threads; `None` takes `EMBRAL_THREADS`, else what the machine has. It lives as
@@ -124,6 +129,12 @@ impl Pool {
     pub fn busy(&self) -> Busy<'_> {
         self.shared.busy.fetch_add(1, Ordering::Relaxed);
         Busy(&self.shared)
+    }
+
+    /// Allows one thread beside those of the pool, for work that goes on while the pool is used: to one caller at a time, so that
+    /// callers who are many do not make as many threads, and to none where the pool is its caller alone.
+    pub fn beside(&self) -> Option<Beside<'_>> {
+        (!self.workers.is_empty() && !self.beside.swap(true, Ordering::Acquire)).then(|| Beside(&self.beside))
     }
 
     /// Calls `task` once with each of `0..tasks`, on the threads of the pool and on the caller, and returns when all are done.
@@ -174,6 +185,12 @@ impl Drop for Pool {
             // A worker catches the panics of its tasks, so that there is no other to report.
             let _ = worker.join();
         }
+    }
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

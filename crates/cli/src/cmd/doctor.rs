@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use embral::{Config, Embedder, default_model, store::Store};
+use embral::{
+    Config, Embedder, default_model,
+    store::{PackedFolder, Store},
+};
 use std::{fmt::Write as _, io::Write as _, path::PathBuf, time::Instant};
 
 /// Print what embral finds on this machine: CPU, memory, caches, models
@@ -30,6 +33,8 @@ struct Findings {
     memory_free_bytes: Option<u64>,
     hub_cache: PathBuf,
     imported: PathBuf,
+    packed: Option<PathBuf>,
+    packed_bytes: u64,
     models: Vec<Model>,
     default_model: Option<&'static str>,
     environment: Vec<(&'static str, String)>,
@@ -51,10 +56,12 @@ enum Trial {
 }
 
 /// Variables that change what embral does. The value of a token is not shown.
-const VARIABLES: [&str; 10] = [
+const VARIABLES: [&str; 12] = [
     "EMBRAL_ISA",
     "EMBRAL_THREADS",
     "EMBRAL_HOME",
+    "EMBRAL_CACHE",
+    "EMBRAL_PACKED_CACHE",
     "HF_HOME",
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
@@ -73,6 +80,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 fn look() -> Result<Findings> {
     let cpu = embral::cpu();
     let store = Store::open_default()?;
+    let packed = store.packed();
     let features = [
         ("default-model", cfg!(feature = "default-model")),
         ("hub", cfg!(feature = "hub")),
@@ -98,6 +106,8 @@ fn look() -> Result<Findings> {
         memory_free_bytes: memory("MemAvailable:"),
         hub_cache: store.environment().hub_cache.clone(),
         imported: store.environment().imported.clone(),
+        packed_bytes: packed.as_ref().map_or(Ok(0), PackedFolder::bytes)?,
+        packed: packed.map(|p| p.path().to_owned()),
         models: store.list()?.into_iter().map(|m| Model { name: m.name, bytes: m.bytes }).collect(),
         default_model: cfg!(feature = "default-model").then_some(default_model::NAME),
         environment: VARIABLES.into_iter().filter_map(variable).collect(),
@@ -141,6 +151,9 @@ fn print(f: &Findings) -> Result<String> {
     }
     row("hub cache", &f.hub_cache.display().to_string())?;
     row("imported into", &f.imported.display().to_string())?;
+    if let Some(packed) = &f.packed {
+        row("packed weights", &format!("{} ({:.1} MB)", packed.display(), f.packed_bytes as f64 / 1e6))?;
+    }
     if f.models.is_empty() {
         row("models", "none yet (embral models pull NAME, or embral models import FILE)")?;
     }

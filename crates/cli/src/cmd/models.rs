@@ -58,11 +58,14 @@ enum What {
         #[arg(long, value_name = "NAME")]
         name: Option<String>,
     },
-    /// Remove a model from this machine
+    /// Remove a model from this machine, or the packed weights of all models
     Rm {
         /// A name of the list
-        #[arg(value_name = "NAME")]
-        name: String,
+        #[arg(value_name = "NAME", required_unless_present = "packed", conflicts_with = "packed")]
+        name: Option<String>,
+        /// Remove the packed weights that are kept for faster starts
+        #[arg(long)]
+        packed: bool,
     },
 }
 
@@ -73,9 +76,13 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         What::Info { name, json } => info(name.as_deref(), *json)?,
         What::Pull { name, revision } => pull(name, revision.as_deref())?,
         What::Import { file, name } => import(file, name.as_deref())?,
-        What::Rm { name } => {
-            let freed = Store::open_default()?.remove(name)?;
-            format!("removed {name}, {:.1} MB\n", freed as f64 / 1e6)
+        What::Rm { name, .. } => {
+            let store = Store::open_default()?;
+            let (what, freed) = match name {
+                Some(name) => (name.as_str(), store.remove(name)?),
+                None => ("packed weights", store.packed().map_or(Ok(0), |packed| packed.clear())?),
+            };
+            format!("removed {what}, {:.1} MB\n", freed as f64 / 1e6)
         }
     };
     Ok(std::io::stdout().write_all(out.as_bytes())?)

@@ -1,5 +1,7 @@
 //! Parquet tables, a few hundred rows at a time.
 
+mod pages;
+
 use super::{Fault, Id, IdType, Record, Source, listed, to_text};
 use anyhow::{Context, Result, anyhow};
 use arrow_array::{
@@ -9,11 +11,15 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use embral_types::guarded;
-use parquet::arrow::{
-    ProjectionMask,
-    arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+use parquet::{
+    arrow::{
+        ProjectionMask,
+        arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader},
+        parquet_to_arrow_field_levels,
+    },
+    file::{reader::FileReader, serialized_reader::SerializedFileReader},
 };
-use std::{fs::File, path::Path, vec::IntoIter};
+use std::{fs::File, path::Path, sync::Arc, vec::IntoIter};
 
 /// Rows decoded at once: enough to be fast, few enough that rows of whole documents stay small in memory.
 const ROWS: usize = 512;
@@ -47,10 +53,12 @@ impl Table {
     fn open_unguarded(path: &Path, field: &str, id_field: Option<&str>) -> Result<Self> {
         let name = path.display().to_string();
         let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        let builder =
-            ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| anyhow!("{name}: no Parquet file: {e}"))?;
-        let schema = builder.schema().clone();
-        let total = builder.metadata().file_metadata().num_rows();
+        let no_table = |e| anyhow!("{name}: no Parquet file: {e}");
+        let file = SerializedFileReader::new(pages::Ending(file)).map_err(no_table)?;
+        let metadata = Arc::new(file.metadata().clone());
+        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(no_table)?;
+        let (schema, parquet_schema) = (metadata.schema(), metadata.parquet_schema());
+        let total = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
         let column = |field: &str, flag: &str| {
             schema.index_of(field).map_err(|_| {
                 let found = listed(schema.fields().iter().map(|f| f.name().as_str()));
@@ -75,11 +83,13 @@ impl Table {
         });
         let id_type = id_type.transpose()?;
         let roots = std::iter::once(text).chain(id);
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let batches = builder
-            .with_projection(mask)
-            .with_batch_size(ROWS)
-            .build()
+        let mask = ProjectionMask::roots(parquet_schema, roots);
+        let rows = usize::try_from(total).unwrap_or(ROWS).min(ROWS);
+        let batches = parquet_to_arrow_field_levels(parquet_schema, mask, Some(schema.fields()))
+            .and_then(|levels| {
+                let groups = pages::Checked(Arc::new(file));
+                ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, rows, None)
+            })
             .map_err(|e| anyhow!("cannot read {name}: {e}"))?;
         Ok(Self {
             batches,
@@ -90,7 +100,7 @@ impl Table {
             texts: Vec::new().into_iter(),
             ids: None,
             row: 0,
-            total: u64::try_from(total).unwrap_or(0),
+            total,
         })
     }
 

@@ -24,6 +24,24 @@ fn the_default_model_needs_nothing() {
 }
 
 #[test]
+fn packed_weights_are_shown_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let packed = at.join("cache/packed");
+    assert_eq!(good(at, "models rm --packed"), "removed packed weights, 0.0 MB\n");
+    fs::create_dir_all(&packed).unwrap();
+    fs::write(packed.join("a-int8.packed"), vec![0; 2_000_000]).unwrap();
+    let findings: Value = serde_json::from_str(&good(at, "doctor --json")).unwrap();
+    assert_eq!(findings["packed_bytes"], 2_000_000);
+    assert_eq!(findings["packed"], packed.to_str().unwrap());
+    assert!(good(at, "doctor").contains("cache/packed (2.0 MB)"));
+    assert_eq!(good(at, "models rm --packed"), "removed packed weights, 2.0 MB\n");
+    assert_eq!(fs::read_dir(&packed).unwrap().count(), 0);
+    assert_eq!(run(at, "models rm").code, Some(2));
+    assert_eq!(run(at, "models rm x --packed").code, Some(2));
+}
+
+#[test]
 fn similarity_is_a_symmetric_matrix() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

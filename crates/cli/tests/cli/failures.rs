@@ -52,6 +52,18 @@ fn every_failure_is_one_line_with_its_code() {
     assert_eq!(fs::read_dir(at).unwrap().count(), 1, "a failed run leaves nothing");
 }
 
+/// A page of 280 bytes claims a dictionary of four billion texts, for which the `parquet` crate would take 3.7 GB.
+#[test]
+#[cfg(feature = "parquet")]
+fn a_dictionary_is_no_larger_than_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/parquet/found-dictionary-of-billions");
+    fs::copy(seed, folder.path().join("in.parquet")).unwrap();
+    let ran = run(folder.path(), "embed -i in.parquet -m $STATIC");
+    assert!(ran.err.contains("a dictionary of") && ran.err.contains("bytes or more, found"), "{}", ran.err);
+    assert_eq!(ran.code, Some(1));
+}
+
 /// The `parquet` and `tokenizers` crates panic on these files.
 #[test]
 fn a_panic_over_a_damaged_file_is_one_line() {

@@ -26,7 +26,11 @@ pub(crate) fn embral(folder: &Path) -> Command {
     {
         command.env_remove(name);
     }
-    command.env("HF_HOME", folder.join("hf")).env("EMBRAL_HOME", folder.join("home")).env("EMBRAL_THREADS", "2");
+    command
+        .env("HF_HOME", folder.join("hf"))
+        .env("EMBRAL_HOME", folder.join("home"))
+        .env("EMBRAL_CACHE", folder.join("cache"))
+        .env("EMBRAL_THREADS", "2");
     command
 }
 

@@ -21,6 +21,11 @@ pub struct Environment {
     pub token: Option<String>,
     /// Whether the network may not be used: `HF_HUB_OFFLINE`.
     pub offline: bool,
+    /// The folder of packed weights: `packed` in `EMBRAL_CACHE`, which is by default `embral` in the user's cache folder. `None` where
+    /// there is no home folder either.
+    pub packed: Option<PathBuf>,
+    /// Whether packed weights are kept: not where `EMBRAL_PACKED_CACHE` is `0`.
+    pub keep_packed: bool,
 }
 
 impl std::fmt::Debug for Environment {
@@ -32,6 +37,8 @@ impl std::fmt::Debug for Environment {
             .field("endpoint", &self.endpoint)
             .field("token", &self.token.as_ref().map(|_| "set"))
             .field("offline", &self.offline)
+            .field("packed", &self.packed)
+            .field("keep_packed", &self.keep_packed)
             .finish()
     }
 }
@@ -66,10 +73,19 @@ impl Environment {
         } else {
             path("XDG_DATA_HOME").or_else(|| in_home(".local/share"))
         };
+        let cache = if cfg!(windows) {
+            path("LOCALAPPDATA").or_else(|| in_home("AppData/Local"))
+        } else if cfg!(target_os = "macos") {
+            in_home("Library/Caches")
+        } else {
+            path("XDG_CACHE_HOME").or_else(|| in_home(".cache"))
+        };
+        let packed = path("EMBRAL_CACHE").or_else(|| cache.map(|cache| cache.join("embral"))).map(|c| c.join("packed"));
         let embral_home = path("EMBRAL_HOME").or_else(|| data.map(|data| data.join("embral"))).ok_or_else(no_home)?;
         let token_file = path("HF_TOKEN_PATH").or_else(|| hf_home.map(|folder| folder.join("token")));
         let token = text("HF_TOKEN").or_else(|| fs::read_to_string(token_file?).ok());
         let truth = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
+        let denial = |value: String| matches!(value.to_ascii_lowercase().as_str(), "0" | "false" | "no" | "off");
         Ok(Self {
             hub_cache,
             imported: embral_home.join("models"),
@@ -79,6 +95,8 @@ impl Environment {
             ),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
             offline: text("HF_HUB_OFFLINE").is_some_and(truth),
+            packed,
+            keep_packed: !text("EMBRAL_PACKED_CACHE").is_some_and(denial),
         })
     }
 }
@@ -117,6 +135,11 @@ mod tests {
         assert_eq!((e.hub_cache, e.offline), ("/y".into(), false));
         let e = of(&[home, ("HF_HUB_CACHE", "/z"), ("HUGGINGFACE_HUB_CACHE", "/y"), ("HF_HOME", "")]).unwrap();
         assert_eq!(e.hub_cache, Path::new("/z"));
+        if cfg!(all(unix, not(target_os = "macos"))) {
+            assert_eq!((e.packed, e.keep_packed), (Some("/h/.cache/embral/packed".into()), true));
+        }
+        let e = of(&[home, ("EMBRAL_CACHE", "~/c"), ("EMBRAL_PACKED_CACHE", "0")]).unwrap();
+        assert_eq!((e.packed, e.keep_packed), (Some("/h/c/packed".into()), false));
         assert!(of(&[]).unwrap_err().to_string().contains("HF_HOME"));
         assert!(of(&[("HF_HOME", "/x"), ("EMBRAL_HOME", "/e")]).is_ok());
     }

@@ -18,6 +18,7 @@ mod hub;
 #[cfg(feature = "import")]
 mod import;
 mod name;
+mod packed;
 mod snapshot;
 #[cfg(all(test, feature = "hub"))]
 mod tests;
@@ -27,6 +28,7 @@ pub use archive::{Limits, archive_entries};
 pub use environment::Environment;
 #[cfg(feature = "import")]
 pub use import::Imported;
+pub use packed::PackedFolder;
 
 use embral_models::catalogue;
 use embral_types::{Error, ErrorKind, Result};
@@ -94,6 +96,11 @@ impl Store {
     /// A store with settings of its own. Nothing is created before something is stored.
     pub fn new(environment: Environment) -> Self {
         Self { environment }
+    }
+
+    /// The folder of packed weights; nothing where no variable says where it is.
+    pub fn packed(&self) -> Option<PackedFolder> {
+        self.environment.packed.clone().map(PackedFolder::new)
     }
 
     /// The settings.

@@ -48,6 +48,8 @@ impl Setting {
             endpoint: endpoint.to_owned(),
             token: Some("hf_secret".to_owned()),
             offline: false,
+            packed: Some(folder.path().join("packed")),
+            keep_packed: true,
         };
         Self { _folder: folder, store: Store::new(environment) }
     }

@@ -175,3 +175,13 @@ fn an_idle_pool_takes_no_time() {
     pool.run(100, &|_| ());
     assert!(quiet_within(Duration::from_secs(10)), "and while a guard lives, after their spin");
 }
+
+#[test]
+fn one_thread_beside_the_pool_is_allowed_at_a_time() {
+    let pool = Pool::new(2);
+    let first = pool.beside();
+    assert!(first.is_some() && pool.beside().is_none());
+    drop(first);
+    assert!(pool.beside().is_some());
+    assert!(Pool::new(1).beside().is_none());
+}

@@ -7,7 +7,7 @@
 mod pack;
 
 pub(crate) use pack::Level;
-pub use pack::PackedMatrix;
+pub use pack::{Image, PackedMatrix};
 
 use super::activation::{self, Activation, Function};
 use crate::Pool;

@@ -1,4 +1,4 @@
-//! Weights in the order in which the micro-kernel reads them.
+//! Weights in the order in which the micro-kernel reads them, and as bytes that outlive the process.
 
 use super::Precision;
 use crate::Isa;
@@ -6,9 +6,17 @@ use crate::isa::Dots;
 use crate::scratch::Buffer;
 use crate::simd::{Kernel, Simd, to_bf16};
 use crate::tile::{self, Bf16, F32, Format, Int8, row_words};
+use std::sync::Arc;
+
+/// Counts the forms that packed weights have had. It is raised with every change of what the words or the integers of a matrix are,
+/// so that bytes of an older form are not taken for one of this form; a test knows the bytes of each form.
+pub(crate) const FORM: u32 = 1;
 
 /// A weight matrix packed for the instructions in use: panels of two vectors of columns, each `[words][panel width]`, columns behind
 /// the last one 0. A word holds one value of f32, two of bf16 or four of int8, neighbours in `k`.
+///
+/// A clone shares the weights.
+#[derive(Clone)]
 pub struct PackedMatrix {
     level: Level,
     precision: Precision,
@@ -16,10 +24,21 @@ pub struct PackedMatrix {
     k: usize,
     gated: bool,
     shape: Shape,
-    data: Buffer,
+    data: Words,
     /// Of int8 only.
-    integers: Option<Integers>,
+    integers: Option<Arc<Integers>>,
 }
+
+/// Where the panels are.
+#[derive(Clone)]
+enum Words {
+    Own(Arc<Buffer>),
+    /// At the start of these bytes.
+    Lent(Image),
+}
+
+/// Bytes that somebody keeps, as those of a mapped file.
+pub type Image = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// The instructions a matrix is multiplied with.
 #[derive(Clone, Copy, Debug)]
@@ -107,10 +126,59 @@ impl PackedMatrix {
         integers: Option<Integers>,
     ) -> Self {
         let shape = level.isa.run_with(level.dots, Measure { precision, k });
-        let mut packed = Self { level, precision, n, k, gated: up.is_some(), shape, data: Buffer::default(), integers };
-        packed.data = Buffer::zeroed(packed.panels() * packed.panel_words() * shape.width);
-        level.isa.run(Pack { to: &mut packed, words, up });
+        let (integers, gated) = (integers.map(Arc::new), up.is_some());
+        let mut packed = Self { level, precision, n, k, gated, shape, data: Words::Own(Arc::default()), integers };
+        let mut data = Buffer::zeroed(packed.words());
+        level.isa.run(Pack { matrix: &packed, words, up, to: data.as_mut_slice() });
+        packed.data = Words::Own(Arc::new(data));
         packed
+    }
+
+    /// Names the form that [`PackedMatrix::image`] has in this process: numbers, instructions, version and byte order. Bytes of one
+    /// form are of no use in another.
+    pub fn form(precision: Precision) -> String {
+        let level = Level::active(precision);
+        let dots = level.dots.map_or("none", Dots::name);
+        let order = if cfg!(target_endian = "little") { "little" } else { "big" };
+        format!("{} {FORM} {precision:?} {} {dots} {order}", env!("CARGO_PKG_VERSION"), level.isa.name())
+    }
+
+    /// The matrix as runs of bytes, one behind the other: the panels; then, of integers, the step of each column, the sum of each
+    /// column, and the factors where there are some.
+    pub fn image(&self) -> Vec<&[u8]> {
+        let mut runs = vec![as_bytes(&self.data()[..self.words()])];
+        if let Some(i) = &self.integers {
+            runs.extend([as_bytes(&i.steps), as_bytes(&i.sums)]);
+            runs.extend(i.factors.as_deref().map(as_bytes));
+        }
+        runs
+    }
+
+    /// The matrix whose image this is, `n` outputs of `k` inputs, its panels lent by it; nothing where the bytes have not the length
+    /// that such a matrix has, or do not begin at a multiple of 4. That they are its bytes, of the present form, is up to the caller:
+    /// others make a matrix of other numbers.
+    pub fn from_image(precision: Precision, (n, k): (usize, usize), gated: bool, image: Image) -> Option<Self> {
+        let level = Level::active(precision);
+        let shape = level.isa.run_with(level.dots, Measure { precision, k });
+        let mut matrix =
+            Self { level, precision, n, k, gated, shape, data: Words::Own(Arc::default()), integers: None };
+        let words = matrix.checked_words()?;
+        let all = as_words((*image).as_ref())?;
+        let rest = all.get(words..)?;
+        if precision == Precision::Int8 && k > 0 {
+            let columns = matrix.columns();
+            let (steps, rest) = rest.split_at_checked(columns)?;
+            let (sums, rest) = rest.split_at_checked(columns)?;
+            if !rest.is_empty() && rest.len() != k {
+                return None;
+            }
+            let factors = (!rest.is_empty()).then(|| rest.to_vec());
+            matrix.integers = Some(Arc::new(Integers { steps: steps.to_vec(), sums: sums.to_vec(), factors }));
+        } else if !rest.is_empty() {
+            return None;
+        }
+        matrix.data = Words::Lent(image);
+        Some(matrix)
     }
 
     /// The width of a row of the product.
@@ -130,7 +198,7 @@ impl PackedMatrix {
 
     /// Memory of the packed form.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        size_of_val(self.data())
     }
 
     pub(crate) fn level(&self) -> Level {
@@ -146,7 +214,7 @@ impl PackedMatrix {
     }
 
     pub(crate) fn integers(&self) -> Option<&Integers> {
-        self.integers.as_ref()
+        self.integers.as_deref()
     }
 
     pub(crate) fn is_gated(&self) -> bool {
@@ -171,10 +239,43 @@ impl PackedMatrix {
         self.k.div_ceil(self.precision.values_a_word())
     }
 
+    /// Words of all panels.
+    fn words(&self) -> usize {
+        self.panels() * self.panel_words() * self.shape.width
+    }
+
+    /// As [`Self::words`], for sizes that no memory has been found for yet.
+    fn checked_words(&self) -> Option<usize> {
+        self.n.checked_mul(2)?;
+        self.panels().checked_mul(self.panel_words())?.checked_mul(self.shape.width)
+    }
+
+    /// The panels, and what may lie behind them.
+    fn data(&self) -> &[f32] {
+        match &self.data {
+            Words::Own(data) => data.as_slice(),
+            Words::Lent(image) => as_words((**image).as_ref()).expect("it was whole words when it was lent"),
+        }
+    }
+
     /// A panel, `[words][panel width]`.
     pub(crate) fn panel(&self, index: usize) -> &[f32] {
         let len = self.panel_words() * self.shape.width;
-        &self.data.as_slice()[index * len..(index + 1) * len]
+        &self.data()[index * len..(index + 1) * len]
+    }
+}
+
+fn as_bytes(words: &[f32]) -> &[u8] {
+    // SAFETY: every byte of a float is a byte, and the slice is of the same memory for as long.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
+}
+
+/// Nothing where the bytes are not whole words in their places.
+fn as_words(bytes: &[u8]) -> Option<&[f32]> {
+    // SAFETY: every 32 bits are a float.
+    match unsafe { bytes.align_to() } {
+        ([], words, []) => Some(words),
+        _ => None,
     }
 }
 
@@ -233,9 +334,10 @@ impl Kernel for Measure {
 }
 
 struct Pack<'a> {
-    to: &'a mut PackedMatrix,
+    matrix: &'a PackedMatrix,
     words: &'a [f32],
     up: Option<&'a [f32]>,
+    to: &'a mut [f32],
 }
 
 impl Kernel for Pack<'_> {
@@ -243,10 +345,9 @@ impl Kernel for Pack<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { to, words, up } = self;
-        let (n, k, width, panels) = (to.n, to.panel_words(), to.shape.width, to.panels());
-        let data = to.data.as_mut_slice();
-        for (panel, to) in data.chunks_exact_mut((k * width).max(1)).enumerate().take(panels) {
+        let Self { matrix, words, up, to } = self;
+        let (n, k, width, panels) = (matrix.n, matrix.panel_words(), matrix.shape.width, matrix.panels());
+        for (panel, to) in to.chunks_exact_mut((k * width).max(1)).enumerate().take(panels) {
             let (low, high) = match up {
                 None => ((words, panel * width), (words, panel * width + S::LANES)),
                 Some(up) => ((words, panel * S::LANES), (up, panel * S::LANES)),

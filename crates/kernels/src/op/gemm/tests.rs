@@ -1,4 +1,4 @@
-use super::pack::Level;
+use super::pack::{FORM, Level};
 use super::*;
 use crate::Isa;
 use crate::sweep::{Misaligned, bits, each_isa, pools, sizes};
@@ -27,6 +27,88 @@ fn run(isa: Isa, pool: &Pool, a: &[f32], rows: usize, n: usize, weights: &[f32],
     let mut out = vec![f32::NAN; rows * n];
     gemm(pool, a, rows, &w, e, &mut out);
     out
+}
+
+/// Bytes of a matrix where a cache line begins.
+#[repr(align(64))]
+struct Aligned([u8; 4096]);
+
+struct Lent {
+    bytes: Box<Aligned>,
+    range: std::ops::Range<usize>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes.0[self.range.clone()]
+    }
+}
+
+#[test]
+fn an_image_gives_the_matrix_again_and_other_lengths_give_none() {
+    let (n, k) = (9, 13);
+    let (gate, up) = (oracle::numbers(1, n * k), oracle::numbers(2, n * k));
+    let a = oracle::numbers(3, 2 * k);
+    let product = |w: &PackedMatrix| {
+        let mut out = vec![f32::NAN; 2 * n];
+        gemm(&Pool::shared(Some(1)), &a, 2, w, &Epilogue::default(), &mut out);
+        bits(&out)
+    };
+    for precision in Precision::ALL {
+        for gated in [false, true] {
+            let packed = match gated {
+                false => PackedMatrix::pack(precision, n, k, &gate),
+                true => PackedMatrix::pack_gated(precision, n, k, &gate, &up),
+            };
+            let image = packed.image().concat();
+            let lend = |start: usize, len: usize, k: usize| {
+                let mut bytes = Box::new(Aligned([0; 4096]));
+                let given = &image[..len.min(image.len())];
+                bytes.0[start..][..given.len()].copy_from_slice(given);
+                let lent = Lent { bytes, range: start..start + len };
+                PackedMatrix::from_image(precision, (n, k), gated, std::sync::Arc::new(lent))
+            };
+            let whole = image.len();
+            assert_eq!(product(&lend(0, whole, k).unwrap()), product(&packed), "{precision:?}");
+            assert_eq!(product(&lend(4, whole, k).unwrap()), product(&packed), "{precision:?}");
+            assert!(lend(1, whole, k).is_none(), "not in its place");
+            for len in [0, 4, whole - 4, whole - 1, whole + 1, whole + 4] {
+                assert!(lend(0, len, k).is_none(), "{precision:?}: {len} bytes");
+            }
+            assert!(lend(0, whole, usize::MAX / 4).is_none() && lend(0, whole, 2 * k).is_none());
+        }
+    }
+}
+
+/// FNV-1a.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Where this fails, packed weights have another form: raise `FORM`, so that those kept on disk are packed anew, and put the hashes
+/// that are found here.
+#[test]
+#[cfg(target_endian = "little")]
+fn the_bytes_of_a_form_stay_what_they_are() {
+    /// By the lanes of a level: f32, bf16, int8.
+    const HASHES: [(usize, [u64; 3]); 3] = [
+        (4, [0xdd96_3f8d_94ae_c8c7, 0x3690_df1e_02f7_249b, 0x5aa7_f82e_0fb5_9803]),
+        (8, [0x92c9_edf9_278c_cd3f, 0x14d1_67f4_bbae_d66f, 0xa8c1_2ccf_a55d_dac7]),
+        (16, [0xc981_4549_7201_5c37, 0x0b71_5e76_9e27_ded7, 0xf3a8_f263_a622_b32f]),
+    ];
+    assert_eq!(FORM, 1, "the hashes are those of form 1");
+    let (n, k) = (37, 21);
+    let weights: Vec<f32> = (0..n * k).map(|i| ((i * 37 + i / 7) % 255) as f32 / 128.0 - 1.0).collect();
+    each_isa("packed form", |isa| {
+        let (_, hashes) = HASHES.into_iter().find(|(lanes, _)| *lanes == isa.lanes()).expect("a level that is known");
+        for (precision, hash) in Precision::ALL.into_iter().zip(hashes) {
+            for level in levels(isa, precision) {
+                let image = PackedMatrix::pack_for(level, precision, n, k, &weights).image().concat();
+                let found = fingerprint(&image);
+                assert_eq!(found, hash, "{level:?} {precision:?}: {found:#018x}");
+            }
+        }
+    });
 }
 
 #[test]
