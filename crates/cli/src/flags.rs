@@ -4,7 +4,7 @@ use crate::download::Download;
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, Embedder, Pooling, Precision, Prompt, Truncation, default_model,
+    Config, CpuInfo, Embedder, Pooling, Precision, Prompt, Truncation, cpu, default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -26,7 +26,7 @@ pub(crate) struct ModelFlags {
     /// Threads that work [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// The numbers in which the model is computed
+    /// The numbers in which the model is computed: f32, bf16 or int8
     #[arg(long, value_name = "KIND", default_value = "f32")]
     precision: Precision,
     /// Keep the first N components only and normalise what is kept (Matryoshka)
@@ -88,10 +88,41 @@ impl ModelFlags {
 }
 
 impl ModelChoice {
-    /// Opens the model, fetching it with a word about it where it is not on this machine.
-    pub(crate) fn open(&self) -> Result<Embedder> {
+    /// Opens the model, fetching it with a word about it where it is not on this machine, and with one about a precision that
+    /// rounds, unless `quiet`.
+    pub(crate) fn open(&self, quiet: bool) -> Result<Embedder> {
         fetch(&self.config)?;
-        Ok(Embedder::with_config(self.config.clone())?)
+        let embedder = Embedder::with_config(self.config.clone())?;
+        if !quiet && self.config.precision != Precision::F32 {
+            eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
+        }
+        Ok(embedder)
+    }
+}
+
+/// What a precision other than f32 runs on.
+fn rounding(precision: Precision, cpu: &CpuInfo) -> String {
+    let dots = match precision {
+        Precision::F32 => None,
+        Precision::Bf16 => cpu.bf16.as_deref(),
+        Precision::Int8 => cpu.int8.as_deref(),
+    };
+    let by = dots.map_or_else(|| format!("{}, which has no instruction for it", cpu.isa), str::to_owned);
+    let gain = if cpu.slow.contains(&precision) { ": no faster than f32 here" } else { "" };
+    format!("computing in {precision} ({by}){gain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_names_its_instruction_and_says_where_it_gains_nothing() {
+        let mut cpu = CpuInfo { isa: "avx2".to_owned(), int8: Some("avx-vnni".to_owned()), bf16: None, ..cpu() };
+        cpu.slow = vec![Precision::Bf16];
+        assert_eq!(rounding(Precision::Int8, &cpu), "computing in int8 (avx-vnni)");
+        let slow = "computing in bf16 (avx2, which has no instruction for it): no faster than f32 here";
+        assert_eq!(rounding(Precision::Bf16, &cpu), slow);
     }
 }
 

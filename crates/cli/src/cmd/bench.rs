@@ -36,7 +36,7 @@ struct TextsFlags {
     /// The model: a folder or a name [default: the model inside embral]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
-    /// The numbers in which the model is computed
+    /// The numbers in which the model is computed: f32, bf16 or int8
     #[arg(long, value_name = "KIND", default_value = "f32")]
     precision: Precision,
     /// Threads that work [default: one for each core]

@@ -321,7 +321,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
     };
     let ranges = flags.ranges.as_deref().map(ranges::read).transpose()?;
-    let embedder = plan.model.open()?;
+    let embedder = plan.model.open(flags.quiet)?;
     let prompt = flags::prompt(plan.model.prompt.as_deref(), &embedder);
     let layout = Layout {
         width: plan.quantization.map_or(embedder.dimensions(), |q| q.width(embedder.dimensions())),

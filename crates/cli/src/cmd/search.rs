@@ -72,7 +72,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         skip_blank: true,
     })?;
     let choice = flags.model.resolve();
-    let embedder = choice.open()?;
+    let embedder = choice.open(false)?;
     let prompt = match flags.query_prompt.as_deref() {
         None if choice.prompt.is_none() && embedder.info().prompts.contains_key(QUERY) => Prompt::Name(QUERY),
         given => flags::prompt(given.or(choice.prompt.as_deref()), &embedder),

@@ -35,7 +35,7 @@ const TEXT: usize = 60;
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let choice = flags.model.resolve();
-    let embedder = choice.open()?;
+    let embedder = choice.open(false)?;
     let mut rows = embedder.embed_batch_as(&flags.texts, flags::prompt(choice.prompt.as_deref(), &embedder))?;
     normalize(&mut rows);
     let matrix = embral::similarity(&rows, &rows);
