@@ -1,7 +1,7 @@
 //! The CPU backend: the ops of [`embral_backend::Backend`] on the kernels.
 //!
 //! Weights are packed into panels once, at load. Activations come from an arena of buffers that are used again, so that a
-//! forward pass in the steady state allocates nothing. Everything is f32.
+//! forward pass in the steady state allocates nothing. Activations are f32 between ops.
 
 mod arena;
 mod ops;

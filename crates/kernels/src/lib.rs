@@ -1,7 +1,8 @@
 //! CPU kernels of Embral: slices in, slices out, with runtime ISA dispatch.
 //!
-//! Everything is f32, row-major and contiguous. An op is a module of [`op`]; its body is written once over the trait of `simd` and
-//! compiled for every instruction set ([`Isa`]); its rows are shared out by a [`Pool`].
+//! What goes in and comes out is f32, row-major and contiguous; a product may be made of bf16 or of 8-bit integers inside. An op is
+//! a module of [`op`]; its body is written once over the trait of `simd` and compiled for every instruction set ([`Isa`]); its rows
+//! are shared out by a [`Pool`].
 //!
 //! What every op keeps: a row of the result depends on its own inputs only. The order in which an element's terms are added is
 //! fixed by the width of the matrix, never by the number of rows, the tiles, the threads or the load, so that the result is the
