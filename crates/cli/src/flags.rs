@@ -112,17 +112,12 @@ fn rounding(precision: Precision, cpu: &CpuInfo) -> String {
     format!("computing in {precision} ({by}){gain}")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_precision_names_its_instruction_and_says_where_it_gains_nothing() {
-        let mut cpu = CpuInfo { isa: "avx2".to_owned(), int8: Some("avx-vnni".to_owned()), bf16: None, ..cpu() };
-        cpu.slow = vec![Precision::Bf16];
-        assert_eq!(rounding(Precision::Int8, &cpu), "computing in int8 (avx-vnni)");
-        let slow = "computing in bf16 (avx2, which has no instruction for it): no faster than f32 here";
-        assert_eq!(rounding(Precision::Bf16, &cpu), slow);
+/// The prompt that a user means: one of the model by that name, else the text itself.
+pub(crate) fn prompt<'a>(given: Option<&'a str>, embedder: &Embedder) -> Prompt<'a> {
+    match given {
+        None => Prompt::Default,
+        Some(name) if embedder.info().prompts.contains_key(name) => Prompt::Name(name),
+        Some(text) => Prompt::Text(text),
     }
 }
 
@@ -135,11 +130,16 @@ pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
     Ok(Some(Store::open_default()?.resolve(name, options)?))
 }
 
-/// The prompt that a user means: one of the model by that name, else the text itself.
-pub(crate) fn prompt<'a>(given: Option<&'a str>, embedder: &Embedder) -> Prompt<'a> {
-    match given {
-        None => Prompt::Default,
-        Some(name) if embedder.info().prompts.contains_key(name) => Prompt::Name(name),
-        Some(text) => Prompt::Text(text),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_names_its_instruction_and_says_where_it_gains_nothing() {
+        let mut cpu = CpuInfo { isa: "avx2".to_owned(), int8: Some("avx-vnni".to_owned()), bf16: None, ..cpu() };
+        cpu.slow = vec![Precision::Bf16];
+        assert_eq!(rounding(Precision::Int8, &cpu), "computing in int8 (avx-vnni)");
+        let slow = "computing in bf16 (avx2, which has no instruction for it): no faster than f32 here";
+        assert_eq!(rounding(Precision::Bf16, &cpu), slow);
     }
 }
