@@ -1,5 +1,6 @@
 //! Parquet tables, a few hundred rows at a time.
 
+mod footer;
 mod pages;
 
 use super::{Fault, Id, IdType, Record, Source, listed, to_text};
@@ -52,7 +53,8 @@ impl Table {
 
     fn open_unguarded(path: &Path, field: &str, id_field: Option<&str>) -> Result<Self> {
         let name = path.display().to_string();
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        let mut file = File::open(path).with_context(|| format!("cannot read {name}"))?;
+        footer::check(&mut file).with_context(|| format!("{name}: no Parquet file that can be read"))?;
         let no_table = |e| anyhow!("{name}: no Parquet file: {e}");
         let file = SerializedFileReader::new(pages::Ending(file)).map_err(no_table)?;
         let metadata = Arc::new(file.metadata().clone());

@@ -64,6 +64,18 @@ fn a_dictionary_is_no_larger_than_its_bytes() {
     assert_eq!(ran.code, Some(1));
 }
 
+/// An element of the schema claims billions of columns, for which the `parquet` crate would take 15 GB.
+#[test]
+#[cfg(feature = "parquet")]
+fn a_schema_is_no_larger_than_its_elements() {
+    let folder = tempfile::tempdir().unwrap();
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/parquet/found-schema-of-billions");
+    fs::copy(seed, folder.path().join("in.parquet")).unwrap();
+    let ran = run(folder.path(), "embed -i in.parquet -m $STATIC");
+    assert!(ran.err.contains("in.parquet: no Parquet file that can be read: its metadata is damaged"), "{}", ran.err);
+    assert_eq!(ran.code, Some(1));
+}
+
 /// The `parquet` and `tokenizers` crates panic on these files.
 #[test]
 fn a_panic_over_a_damaged_file_is_one_line() {
