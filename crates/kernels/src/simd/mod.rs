@@ -181,8 +181,8 @@ impl Isa {
         }
     }
 
-    /// Runs `kernel` with the instructions of this level and, where `dots` says so, those of the machine that multiply what
-    /// `numbers` says. Without them the same products are made of other instructions.
+    /// Runs `kernel` with the instructions of this level and, where `dots` says so, those instructions beside it. Without
+    /// them the same products are made of other instructions.
     ///
     /// # Panics
     /// Where the machine does not have them.

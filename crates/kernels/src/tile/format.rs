@@ -37,18 +37,11 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// A vector can be written at `p`.
     unsafe fn store<S: Simd>(s: S, p: *mut f32, sum: Self::Sum<S>);
 
-    /// Copies row `row` of a tile of `rows` to its blocks, each value times that of `factors` where there are some.
+    /// Copies row `row` of a tile of `rows` to its blocks.
     ///
     /// # Safety
-    /// `to` has the blocks of a row of `x.len()` values, `row < rows`, and `factors` is as long as `x`.
-    unsafe fn pack_row<S: Simd>(
-        s: S,
-        x: &[f32],
-        factors: Option<&[f32]>,
-        rows: usize,
-        row: usize,
-        to: *mut f32,
-    ) -> Scale;
+    /// `to` has the blocks of a row of `x.len()` values, and `row < rows`.
+    unsafe fn pack_row<S: Simd>(s: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale;
 
     /// What was stored plus `bias`, as f32. `columns` are the steps of the columns, and the sums of their weights.
     ///
@@ -112,15 +105,7 @@ impl Format for F32 {
         unsafe { s.store(p, sum) }
     }
     #[inline(always)]
-    unsafe fn pack_row<S: Simd>(
-        _: S,
-        x: &[f32],
-        factors: Option<&[f32]>,
-        rows: usize,
-        row: usize,
-        to: *mut f32,
-    ) -> Scale {
-        debug_assert!(factors.is_none(), "only integers have factors");
+    unsafe fn pack_row<S: Simd>(_: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale {
         for (block, part) in x.chunks(DEPTH).enumerate() {
             // SAFETY: block and row are within what the caller promised.
             unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), to.add((block * rows + row) * STRIDE), part.len()) }
@@ -172,15 +157,7 @@ impl Format for Bf16 {
         unsafe { s.store(p, sum) }
     }
     #[inline(always)]
-    unsafe fn pack_row<S: Simd>(
-        s: S,
-        x: &[f32],
-        factors: Option<&[f32]>,
-        rows: usize,
-        row: usize,
-        to: *mut f32,
-    ) -> Scale {
-        debug_assert!(factors.is_none(), "only integers have factors");
+    unsafe fn pack_row<S: Simd>(s: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale {
         for (block, part) in x.chunks(DEPTH * Self::VALUES).enumerate() {
             // SAFETY: block and row are within what the caller promised, and a part is at most DEPTH words.
             let words = unsafe { to.add((block * rows + row) * STRIDE) };
@@ -252,19 +229,11 @@ impl Format for Int8 {
         unsafe { s.store_words(p, sum) }
     }
     #[inline(always)]
-    unsafe fn pack_row<S: Simd>(
-        s: S,
-        x: &[f32],
-        factors: Option<&[f32]>,
-        rows: usize,
-        row: usize,
-        to: *mut f32,
-    ) -> Scale {
-        let (scale, inverse) = range(s, x, factors);
+    unsafe fn pack_row<S: Simd>(s: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale {
+        let (scale, inverse) = range(s, x);
         let shift = ROUND + scale.zero;
         let block_words = DEPTH / S::WORDS_INT8;
         for (block, part) in x.chunks(block_words * Self::VALUES).enumerate() {
-            let factors = factors.map(|f| &f[block * block_words * Self::VALUES..][..part.len()]);
             // SAFETY: block and row are within what the caller promised, and a part is at most DEPTH words.
             let words = unsafe { to.add((block * rows + row) * STRIDE) };
             let count = part.len().div_ceil(Self::VALUES);
@@ -273,17 +242,8 @@ impl Format for Int8 {
                 *words.add(count - 1) = 0.0;
                 std::slice::from_raw_parts_mut(words.cast::<u8>(), part.len())
             };
-            match factors {
-                None => {
-                    for (to, &x) in bytes.iter_mut().zip(part) {
-                        *to = (x * inverse + shift).to_bits() as u8 ^ S::OFFSET_INT8;
-                    }
-                }
-                Some(factors) => {
-                    for ((to, &x), &factor) in bytes.iter_mut().zip(part).zip(factors) {
-                        *to = (x * factor * inverse + shift).to_bits() as u8 ^ S::OFFSET_INT8;
-                    }
-                }
+            for (to, &x) in bytes.iter_mut().zip(part) {
+                *to = (x * inverse + shift).to_bits() as u8 ^ S::OFFSET_INT8;
             }
             if S::WORDS_INT8 == 2 {
                 // From the last to the first, so that none is overwritten before it is read.
@@ -311,13 +271,10 @@ impl Format for Int8 {
 /// The step and the zero that map a row to 0 ..= 255, 0 being one of the values, and `1 / step`. A row that is not finite gives a
 /// step that is not.
 #[inline(always)]
-fn range<S: Simd>(s: S, x: &[f32], factors: Option<&[f32]>) -> (Scale, f32) {
+fn range<S: Simd>(s: S, x: &[f32]) -> (Scale, f32) {
     let (mut least, mut largest, mut poison) = (s.zero(), s.zero(), s.zero());
-    for (i, part) in x.chunks(S::LANES).enumerate() {
-        let mut v = s.read(part);
-        if let Some(factors) = factors {
-            v = s.mul(v, s.read(&factors[i * S::LANES..][..part.len()]));
-        }
+    for part in x.chunks(S::LANES) {
+        let v = s.read(part);
         least = s.min(v, least);
         largest = s.max(v, largest);
         poison = s.fma(v, s.zero(), poison);

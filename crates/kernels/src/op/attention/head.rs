@@ -120,7 +120,7 @@ impl<F: Operand> Kernel for Head<'_, F> {
                             s.write(&mut to[..part.len()], s.mul(s.read(part), factor));
                         }
                         // SAFETY: the memory of the queries is the blocks of the largest tile.
-                        unsafe { F::pack_row(s, &m.line[..dim], None, rows, row - start, m.queries.as_mut_ptr()) };
+                        unsafe { F::pack_row(s, &m.line[..dim], rows, row - start, m.queries.as_mut_ptr()) };
                     }
                     if more && head % group == 0 {
                         ask_for_next_head(

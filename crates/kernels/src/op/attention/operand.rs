@@ -104,7 +104,7 @@ impl Operand for Bf16 {
         for (row, to) in line.chunks_exact_mut(words).enumerate().take(rows.count) {
             let from = &rows.from[row * rows.width..][..rows.dim];
             // SAFETY: one row, in a tile of one, of `words` words; `words` is at most a block.
-            unsafe { Self::pack_row(s, from, None, 1, 0, to.as_mut_ptr()) };
+            unsafe { Self::pack_row(s, from, 1, 0, to.as_mut_ptr()) };
         }
         pack_key_words(s, (line, words), rows.count, words, to);
     }

@@ -206,14 +206,13 @@ impl<F: Format> Kernel for Block<'_, F> {
         let (product, memory) = memory.split_at_mut(product_len);
         let (steps, zeros) = memory.split_at_mut(rows);
         if !packed_already {
-            let factors = w.integers().and_then(|i| i.factors.as_deref());
             for tile in first_tile..end_tile {
                 let (start, end) = (tiles.start(tile), tiles.start(tile + 1));
                 let to = &mut packed[blocks_len(start - first_row, row_words)..][..blocks_len(end - start, row_words)];
                 for row in start..end {
                     let from = &a[row * k..(row + 1) * k];
-                    // SAFETY: `to` has the blocks of the rows of this tile, and factors are as many as k.
-                    let scale = unsafe { F::pack_row(s, from, factors, end - start, row - start, to.as_mut_ptr()) };
+                    // SAFETY: `to` has the blocks of the rows of this tile.
+                    let scale = unsafe { F::pack_row(s, from, end - start, row - start, to.as_mut_ptr()) };
                     steps[row - first_row] = scale.step;
                     zeros[row - first_row] = scale.zero;
                 }

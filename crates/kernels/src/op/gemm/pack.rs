@@ -6,6 +6,7 @@ use crate::isa::Dots;
 use crate::scratch::Buffer;
 use crate::simd::{Kernel, Simd, to_bf16};
 use crate::tile::{self, Bf16, F32, Format, Int8, row_words};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Counts the forms that packed weights have had. It is raised with every change of what the words or the integers of a matrix are,
@@ -72,8 +73,6 @@ pub(crate) struct Integers {
     pub(crate) steps: Vec<f32>,
     /// The sum of the integers of each column.
     pub(crate) sums: Vec<f32>,
-    /// What each value of a row is multiplied by before it is rounded; the weights were divided by it.
-    pub(crate) factors: Option<Vec<f32>>,
 }
 
 impl PackedMatrix {
@@ -143,13 +142,12 @@ impl PackedMatrix {
         format!("{} {FORM} {precision:?} {} {dots} {order}", env!("CARGO_PKG_VERSION"), level.isa.name())
     }
 
-    /// The matrix as runs of bytes, one behind the other: the panels; then, of integers, the step of each column, the sum of each
-    /// column, and the factors where there are some.
+    /// The matrix as runs of bytes, one behind the other: the panels; then, of integers, the step of each column and the sum
+    /// of each column.
     pub fn image(&self) -> Vec<&[u8]> {
         let mut runs = vec![as_bytes(&self.data()[..self.words()])];
         if let Some(i) = &self.integers {
             runs.extend([as_bytes(&i.steps), as_bytes(&i.sums)]);
-            runs.extend(i.factors.as_deref().map(as_bytes));
         }
         runs
     }
@@ -169,11 +167,10 @@ impl PackedMatrix {
             let columns = matrix.columns();
             let (steps, rest) = rest.split_at_checked(columns)?;
             let (sums, rest) = rest.split_at_checked(columns)?;
-            if !rest.is_empty() && rest.len() != k {
+            if !rest.is_empty() {
                 return None;
             }
-            let factors = (!rest.is_empty()).then(|| rest.to_vec());
-            matrix.integers = Some(Arc::new(Integers { steps: steps.to_vec(), sums: sums.to_vec(), factors }));
+            matrix.integers = Some(Arc::new(Integers { steps: steps.to_vec(), sums: sums.to_vec() }));
         } else if !rest.is_empty() {
             return None;
         }
@@ -280,9 +277,9 @@ fn as_words(bytes: &[u8]) -> Option<&[f32]> {
 }
 
 /// Rows of `k` values as rows of words.
-fn words(precision: Precision, k: usize, weights: &[f32]) -> (Vec<f32>, Option<Integers>) {
+fn words(precision: Precision, k: usize, weights: &[f32]) -> (Cow<'_, [f32]>, Option<Integers>) {
     if k == 0 || precision == Precision::F32 {
-        return (weights.to_vec(), None);
+        return (Cow::Borrowed(weights), None);
     }
     let rows = weights.chunks_exact(k);
     let mut words = Vec::with_capacity(rows.len() * k.div_ceil(precision.values_a_word()));
@@ -291,9 +288,9 @@ fn words(precision: Precision, k: usize, weights: &[f32]) -> (Vec<f32>, Option<I
             let high = pair.get(1).map_or(0, |&x| to_bf16(x));
             words.push(f32::from_bits(u32::from(to_bf16(pair[0])) | u32::from(high) << 16));
         }
-        return (words, None);
+        return (Cow::Owned(words), None);
     }
-    let mut integers = Integers { steps: Vec::new(), sums: Vec::new(), factors: None };
+    let mut integers = Integers { steps: Vec::new(), sums: Vec::new() };
     for row in rows {
         let largest = row.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
         let step = if largest > 0.0 { largest / 127.0 } else { 1.0 };
@@ -310,7 +307,7 @@ fn words(precision: Precision, k: usize, weights: &[f32]) -> (Vec<f32>, Option<I
         integers.steps.push(step);
         integers.sums.push(sum as f32);
     }
-    (words, Some(integers))
+    (Cow::Owned(words), Some(integers))
 }
 
 /// Asks the level for its shape.
