@@ -12,7 +12,9 @@ pub use peak::peak;
 
 use crate::op::attention::{self as op, AttentionShape};
 use crate::op::gemm::{Level, Precision};
+use crate::scratch::Buffer;
 use crate::{Dots, Isa};
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 /// One way in which this machine makes products.
@@ -97,9 +99,33 @@ fn timed(call: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
+/// Numbers that start at a line of the cache, as activations do: one that straddles two costs a product several per cent.
+struct Values {
+    memory: Buffer,
+    count: usize,
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.memory.as_slice()[..self.count]
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.memory.as_mut_slice()[..self.count]
+    }
+}
+
 /// Numbers in -0.5 ..= 0.5, none of them 0 or denormal, the same on every call.
-fn numbers(count: usize) -> Vec<f32> {
-    (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_769) >> 8) as f32 / (1 << 24) as f32 - 0.499_999).collect()
+fn numbers(count: usize) -> Values {
+    let mut values = Values { memory: Buffer::zeroed(count), count };
+    for (i, x) in (0_u32..).zip(values.iter_mut()) {
+        *x = (i.wrapping_mul(2_654_435_769) >> 8) as f32 / (1 << 24) as f32 - 0.499_999;
+    }
+    values
 }
 
 #[cfg(test)]
