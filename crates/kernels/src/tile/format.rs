@@ -43,22 +43,24 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// `to` has the blocks of a row of `x.len()` values, and `row < rows`.
     unsafe fn pack_row<S: Simd>(s: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale;
 
-    /// What was stored plus `bias`, as f32. `columns` are the steps of the columns, and the sums of their weights.
+    /// What was stored.
     ///
     /// # Safety
-    /// A vector can be read at `stored`.
-    unsafe fn value<S: Simd>(s: S, stored: *const f32, row: Scale, columns: [S::V; 2], bias: S::V) -> S::V;
+    /// A vector can be read at `p`.
+    unsafe fn load<S: Simd>(s: S, p: *const f32) -> Self::Sum<S>;
+    /// A sum plus `bias`, as f32. `columns` are the steps of the columns, and the sums of their weights.
+    fn value<S: Simd>(s: S, sum: Self::Sum<S>, row: Scale, columns: [S::V; 2], bias: S::V) -> S::V;
 }
 
-/// What the integers of a row stand for: `x = step (q - zero)`.
+/// What the integers of a row stand for: `x = step (q + shift)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scale {
     pub(crate) step: f32,
-    pub(crate) zero: f32,
+    pub(crate) shift: f32,
 }
 
 impl Scale {
-    const ONE: Self = Self { step: 1.0, zero: 0.0 };
+    const ONE: Self = Self { step: 1.0, shift: 0.0 };
 }
 
 /// Words that a row of `k` values takes in the blocks.
@@ -113,9 +115,13 @@ impl Format for F32 {
         Scale::ONE
     }
     #[inline(always)]
-    unsafe fn value<S: Simd>(s: S, stored: *const f32, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+    unsafe fn load<S: Simd>(s: S, p: *const f32) -> S::V {
         // SAFETY: the caller's promise.
-        s.add(unsafe { s.load(stored) }, bias)
+        unsafe { s.load(p) }
+    }
+    #[inline(always)]
+    fn value<S: Simd>(s: S, sum: S::V, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+        s.add(sum, bias)
     }
 }
 
@@ -178,9 +184,13 @@ impl Format for Bf16 {
         Scale::ONE
     }
     #[inline(always)]
-    unsafe fn value<S: Simd>(s: S, stored: *const f32, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+    unsafe fn load<S: Simd>(s: S, p: *const f32) -> S::V {
         // SAFETY: the caller's promise.
-        s.add(unsafe { s.load(stored) }, bias)
+        unsafe { s.load(p) }
+    }
+    #[inline(always)]
+    fn value<S: Simd>(s: S, sum: S::V, _: Scale, _: [S::V; 2], bias: S::V) -> S::V {
+        s.add(sum, bias)
     }
 }
 
@@ -231,7 +241,7 @@ impl Format for Int8 {
     #[inline(always)]
     unsafe fn pack_row<S: Simd>(s: S, x: &[f32], rows: usize, row: usize, to: *mut f32) -> Scale {
         let (scale, inverse) = range(s, x);
-        let shift = ROUND + scale.zero;
+        let shift = ROUND - scale.shift;
         let block_words = DEPTH / S::WORDS_INT8;
         for (block, part) in x.chunks(block_words * Self::VALUES).enumerate() {
             // SAFETY: block and row are within what the caller promised, and a part is at most DEPTH words.
@@ -257,18 +267,22 @@ impl Format for Int8 {
                 }
             }
         }
-        Scale { step: scale.step, zero: scale.zero - f32::from(S::OFFSET_INT8) }
+        Scale { step: scale.step, shift: scale.shift + f32::from(S::OFFSET_INT8) }
     }
-    /// `(Σ q w - zero Σ w) step_row step_column + bias`.
     #[inline(always)]
-    unsafe fn value<S: Simd>(s: S, stored: *const f32, row: Scale, [steps, sums]: [S::V; 2], bias: S::V) -> S::V {
+    unsafe fn load<S: Simd>(s: S, p: *const f32) -> S::W {
         // SAFETY: the caller's promise.
-        let sum = s.words_to_f32(unsafe { s.load_words(stored) });
-        s.fma(s.fma(s.splat(-row.zero), sums, sum), s.mul(steps, s.splat(row.step)), bias)
+        unsafe { s.load_words(p) }
+    }
+    /// `(Σ q w + shift Σ w) step_row step_column + bias`.
+    #[inline(always)]
+    fn value<S: Simd>(s: S, sum: S::W, row: Scale, [steps, sums]: [S::V; 2], bias: S::V) -> S::V {
+        let sum = s.words_to_f32(sum);
+        s.fma(s.fma(s.splat(row.shift), sums, sum), s.mul(steps, s.splat(row.step)), bias)
     }
 }
 
-/// The step and the zero that map a row to 0 ..= 255, 0 being one of the values, and `1 / step`. A row that is not finite gives a
+/// The step and the shift that map a row to 0 ..= 255, 0 being one of the values, and `1 / step`. A row that is not finite gives a
 /// step that is not.
 #[inline(always)]
 fn range<S: Simd>(s: S, x: &[f32]) -> (Scale, f32) {
@@ -285,9 +299,9 @@ fn range<S: Simd>(s: S, x: &[f32]) -> (Scale, f32) {
     let step = (largest - least) / 254.0;
     // A row of zeros, or of numbers whose inverse is not finite, is a row of zeros.
     if step < f32::MIN_POSITIVE {
-        return (Scale { step: s.sum(poison), zero: 0.0 }, 0.0);
+        return (Scale { step: s.sum(poison), shift: 0.0 }, 0.0);
     }
     let inverse = 1.0 / step;
-    let zero = (-least * inverse + ROUND) - ROUND;
-    (Scale { step: step + s.sum(poison), zero }, inverse)
+    let shift = (least * inverse + ROUND) - ROUND;
+    (Scale { step: step + s.sum(poison), shift }, inverse)
 }

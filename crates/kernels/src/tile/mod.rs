@@ -84,6 +84,33 @@ pub(crate) fn pack_columns<S: Simd>(
     }
 }
 
+/// Takes the sums of a tile while they are in registers.
+pub(crate) trait Finish<S: Simd, F: Format> {
+    /// The two vectors of row `row`.
+    ///
+    /// # Safety
+    /// The tile has this row.
+    unsafe fn row(&self, s: S, row: usize, sums: [F::Sum<S>; 2]);
+}
+
+/// Stores sums as the format does, rows `stride` apart.
+struct Store {
+    to: *mut f32,
+    stride: usize,
+}
+
+impl<S: Simd, F: Format> Finish<S, F> for Store {
+    #[inline(always)]
+    unsafe fn row(&self, s: S, row: usize, sums: [F::Sum<S>; 2]) {
+        // SAFETY: who made this has room for the rows of the tile.
+        unsafe {
+            let to = self.to.add(row * self.stride);
+            F::store(s, to, sums[0]);
+            F::store(s, to.add(S::LANES), sums[1]);
+        }
+    }
+}
+
 /// `out[r * out_stride + c] = Σ_k a[r][k] b[k][c]` for `rows <= F::tile` rows and the `2 LANES` columns of a panel, as `F` stores
 /// its sums.
 ///
@@ -99,12 +126,27 @@ pub(crate) unsafe fn multiply<S: Simd, F: Format>(
     out: *mut f32,
     out_stride: usize,
 ) {
+    // SAFETY: the caller's promise.
+    unsafe { multiply_to::<S, F>(s, rows, (a, words, b), &Store { to: out, stride: out_stride }) }
+}
+
+/// Gives `finish` what [`multiply`] stores.
+///
+/// # Safety
+/// As there, `finish` taking `rows` rows.
+#[inline(always)]
+pub(crate) unsafe fn multiply_to<S: Simd, F: Format>(
+    s: S,
+    rows: usize,
+    (a, words, b): (*const f32, usize, *const f32),
+    finish: &impl Finish<S, F>,
+) {
     macro_rules! cases {
         ($($n:literal)*) => {
             match rows {
                 $($n if $n <= F::tile::<S>() => {
                     // SAFETY: the caller's promise, for `rows` = the constant.
-                    unsafe { fixed::<S, F, $n>(s, a, words, b, out, out_stride) }
+                    unsafe { fixed::<S, F, $n>(s, a, words, b, finish) }
                 })*
                 _ => unreachable!("a tile has 1 to {} rows, not {rows}", F::tile::<S>()),
             }
@@ -119,8 +161,7 @@ unsafe fn fixed<S: Simd, F: Format, const ROWS: usize>(
     mut a: *const f32,
     mut words: usize,
     mut b: *const f32,
-    out: *mut f32,
-    out_stride: usize,
+    finish: &impl Finish<S, F>,
 ) {
     let spread = F::spread::<S>();
     let mut sums = [[F::zero(s); 2]; ROWS];
@@ -145,11 +186,14 @@ unsafe fn fixed<S: Simd, F: Format, const ROWS: usize>(
         a = a.wrapping_add(ROWS * STRIDE);
         words -= depth;
     }
-    for (r, sum) in sums.iter().enumerate() {
-        // SAFETY: r < ROWS.
-        unsafe {
-            F::store(s, out.add(r * out_stride), sum[0]);
-            F::store(s, out.add(r * out_stride + S::LANES), sum[1]);
-        }
+    // Written out: a loop of so large a body is not unrolled, and sums with an index at run time are kept in memory.
+    macro_rules! rows {
+        ($($r:literal)*) => {
+            $(if let Some(&sum) = sums.get($r) {
+                // SAFETY: the tile has row r.
+                unsafe { finish.row(s, $r, sum) }
+            })*
+        };
     }
+    rows!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
 }

@@ -15,7 +15,7 @@ use crate::isa::Numbers;
 use crate::parts::Parts;
 use crate::scratch::{self, Scratch};
 use crate::simd::{Kernel, Simd};
-use crate::tile::{self, Bf16, F32, Format, Int8, MAX_TILE, Scale, Tiles, blocks_len};
+use crate::tile::{self, Bf16, F32, Finish, Format, Int8, MAX_TILE, Scale, Tiles, blocks_len};
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -204,7 +204,7 @@ impl<F: Format> Kernel for Block<'_, F> {
         let memory = scratch.buffer.at_least(packed_len + product_len + 2 * rows);
         let (packed, memory) = memory.split_at_mut(packed_len);
         let (product, memory) = memory.split_at_mut(product_len);
-        let (steps, zeros) = memory.split_at_mut(rows);
+        let (steps, shifts) = memory.split_at_mut(rows);
         if !packed_already {
             for tile in first_tile..end_tile {
                 let (start, end) = (tiles.start(tile), tiles.start(tile + 1));
@@ -214,26 +214,130 @@ impl<F: Format> Kernel for Block<'_, F> {
                     // SAFETY: `to` has the blocks of the rows of this tile.
                     let scale = unsafe { F::pack_row(s, from, end - start, row - start, to.as_mut_ptr()) };
                     steps[row - first_row] = scale.step;
-                    zeros[row - first_row] = scale.zero;
+                    shifts[row - first_row] = scale.shift;
                 }
             }
         }
+        let tile = |index: usize| {
+            let (start, end) = (tiles.start(index), tiles.start(index + 1));
+            let a = &packed[blocks_len(start - first_row, row_words)..][..blocks_len(end - start, row_words)];
+            let within = start - first_row..end - first_row;
+            (start, a, Scales { steps: &steps[within.clone()], shifts: &shifts[within] })
+        };
         for panel in panels {
             let b = w.panel(panel);
-            for tile in first_tile..end_tile {
-                let (start, end) = (tiles.start(tile), tiles.start(tile + 1));
-                let from = &packed[blocks_len(start - first_row, row_words)..][..blocks_len(end - start, row_words)];
-                // SAFETY: `from` has the blocks of these rows, the panel goes with them, and `product` takes a tile of any size.
-                unsafe {
-                    let (words, stride) = (w.panel_words(), 2 * S::LANES);
-                    let to = product.as_mut_ptr();
-                    tile::multiply::<S, F>(s, end - start, from.as_ptr(), words, b.as_ptr(), to, stride);
+            let words = w.panel_words();
+            if let Some(columns) = whole_columns(s, w, e, panel) {
+                for index in first_tile..end_tile {
+                    let (start, a, scales) = tile(index);
+                    let at = panel * 2 * S::LANES;
+                    let (to, residual) = places(w, e, out, (start, scales.steps.len()), (at, 2 * S::LANES));
+                    let finish = Sum { to, residual, stride: w.rows_out(), columns: &columns, scales };
+                    // SAFETY: `a` has the blocks of the rows that `finish` is of, and the panel goes with them.
+                    unsafe {
+                        tile::multiply_to::<S, F>(
+                            s,
+                            finish.scales.steps.len(),
+                            (a.as_ptr(), words, b.as_ptr()),
+                            &finish,
+                        )
+                    };
                 }
-                let within = start - first_row..end - first_row;
-                let scales = (&steps[within.clone()], &zeros[within]);
-                let product = &product[..(end - start) * 2 * S::LANES];
+                continue;
+            }
+            for index in first_tile..end_tile {
+                let (start, a, scales) = tile(index);
+                let rows = scales.steps.len();
+                // SAFETY: `a` has the blocks of these rows, the panel goes with them, and `product` takes a tile of any size.
+                unsafe {
+                    let to = product.as_mut_ptr();
+                    tile::multiply::<S, F>(s, rows, a.as_ptr(), words, b.as_ptr(), to, 2 * S::LANES);
+                }
+                let product = &product[..rows * 2 * S::LANES];
                 finish::<S, F>(s, &TileProduct { w, e, out, panel, first_row: start, product, scales });
             }
+        }
+    }
+}
+
+/// A step and a shift for each row of a tile.
+#[derive(Clone, Copy)]
+struct Scales<'a> {
+    steps: &'a [f32],
+    shifts: &'a [f32],
+}
+
+/// What is added to the columns of a vector, and what their integers stand for.
+#[derive(Clone, Copy)]
+struct Columns<S: Simd> {
+    bias: S::V,
+    integers: [S::V; 2],
+}
+
+impl<S: Simd> Columns<S> {
+    #[inline(always)]
+    fn read(s: S, w: &PackedMatrix, e: &Epilogue<'_>, first: usize, count: usize) -> Self {
+        Self { bias: read_bias(s, e.bias, first, count), integers: read_integers(s, w, first, count) }
+    }
+}
+
+/// The columns of a panel of two whole vectors to which nothing but a bias and a residual is added.
+#[inline(always)]
+fn whole_columns<S: Simd>(s: S, w: &PackedMatrix, e: &Epilogue<'_>, panel: usize) -> Option<[Columns<S>; 2]> {
+    let first = panel * 2 * S::LANES;
+    if w.is_gated() || e.activation != Activation::Identity || first + 2 * S::LANES > w.rows_out() {
+        return None;
+    }
+    Some([Columns::read(s, w, e, first, S::LANES), Columns::read(s, w, e, first + S::LANES, S::LANES)])
+}
+
+/// Where the rows of a tile, `rows` from `first` on, have these columns in the result, and in what is added to it.
+#[inline(always)]
+fn places(
+    w: &PackedMatrix,
+    e: &Epilogue<'_>,
+    out: &Parts<'_>,
+    (first, rows): (usize, usize),
+    (column, columns): (usize, usize),
+) -> (*mut f32, Option<*const f32>) {
+    let n = w.rows_out();
+    let first = first * n + column;
+    let to = out.rows(first, n, rows, columns);
+    let residual = match e.residual {
+        Residual::None => None,
+        Residual::Add(residual) => Some(residual[first..first + (rows - 1) * n + columns].as_ptr()),
+        Residual::InPlace => Some(to.cast_const()),
+    };
+    (to, residual)
+}
+
+/// `sum + bias + residual` of the rows of a tile.
+struct Sum<'a, S: Simd> {
+    to: *mut f32,
+    residual: Option<*const f32>,
+    stride: usize,
+    columns: &'a [Columns<S>; 2],
+    scales: Scales<'a>,
+}
+
+impl<S: Simd, F: Format> Finish<S, F> for Sum<'_, S> {
+    #[inline(always)]
+    unsafe fn row(&self, s: S, row: usize, sums: [F::Sum<S>; 2]) {
+        // SAFETY: the tile has this row, and the slices and places are of all its rows. The grid gives these rows of these
+        // columns to this task alone.
+        unsafe {
+            let scale =
+                Scale { step: *self.scales.steps.get_unchecked(row), shift: *self.scales.shifts.get_unchecked(row) };
+            let to = self.to.add(row * self.stride);
+            let mut first = F::value(s, sums[0], scale, self.columns[0].integers, self.columns[0].bias);
+            let mut second = F::value(s, sums[1], scale, self.columns[1].integers, self.columns[1].bias);
+            if let Some(residual) = self.residual {
+                let residual = residual.add(row * self.stride);
+                first = s.add(first, s.load(residual));
+                second = s.add(second, s.load(residual.add(S::LANES)));
+            }
+            s.store(to, first);
+            s.store(to.add(S::LANES), second);
         }
     }
 }
@@ -261,8 +365,7 @@ struct TileProduct<'a> {
     first_row: usize,
     /// `[rows][2 LANES]`, as the format stores sums.
     product: &'a [f32],
-    /// A step and a zero a row.
-    scales: (&'a [f32], &'a [f32]),
+    scales: Scales<'a>,
 }
 
 #[inline(always)]
@@ -271,47 +374,38 @@ fn finish_with<S: Simd, F: Format, A: Function>(s: S, t: &TileProduct<'_>) {
     // A gated panel holds one vector of gates and the vector that they gate; a plain one two vectors of columns.
     let gated = t.w.is_gated();
     let vectors = if gated { 1 } else { 2 };
-    let (steps, zeros) = (&t.scales.0[..rows], &t.scales.1[..rows]);
+    let (steps, shifts) = (&t.scales.steps[..rows], &t.scales.shifts[..rows]);
     for vector in 0..vectors {
         let column = (t.panel * vectors + vector) * S::LANES;
         if column >= n {
             break;
         }
-        let columns = S::LANES.min(n - column);
-        let bias = read_bias(s, t.e.bias, column, columns);
-        let integers = read_integers(s, t.w, column, columns);
-        let (up_bias, up_integers) = if gated {
-            (read_bias(s, t.e.bias, n + column, columns), read_integers(s, t.w, n + column, columns))
-        } else {
-            (s.zero(), [s.zero(); 2])
-        };
-        let first = t.first_row * n + column;
-        let to = t.out.rows(first, n, rows, columns);
-        let residual = match t.e.residual {
-            Residual::None => None,
-            Residual::Add(residual) => Some(residual[first..first + (rows - 1) * n + columns].as_ptr()),
-            Residual::InPlace => Some(to.cast_const()),
-        };
+        let count = S::LANES.min(n - column);
+        let columns = Columns::read(s, t.w, t.e, column, count);
+        let up = if gated { Columns::read(s, t.w, t.e, n + column, count) } else { columns };
+        let (to, residual) = places(t.w, t.e, t.out, (t.first_row, rows), (column, count));
         for r in 0..rows {
-            let scale = Scale { step: steps[r], zero: zeros[r] };
-            // SAFETY: the product has `rows` rows, and so have `to` and the residual, by the slice and the assertion in `rows`. The
-            // grid gives these rows of these columns to this task alone.
+            let scale = Scale { step: steps[r], shift: shifts[r] };
+            // SAFETY: the product has `rows` rows, and so have `to` and the residual, by `places`. The grid gives these rows of these
+            // columns to this task alone.
             unsafe {
                 let sums = t.product.as_ptr().add(r * 2 * S::LANES);
-                let mut v = A::of(s, F::value(s, sums.add(vector * S::LANES), scale, integers, bias));
+                let sum = F::load(s, sums.add(vector * S::LANES));
+                let mut v = A::of(s, F::value(s, sum, scale, columns.integers, columns.bias));
                 if gated {
-                    v = s.mul(v, F::value(s, sums.add(S::LANES), scale, up_integers, up_bias));
+                    let sum = F::load(s, sums.add(S::LANES));
+                    v = s.mul(v, F::value(s, sum, scale, up.integers, up.bias));
                 }
-                if columns == S::LANES {
+                if count == S::LANES {
                     if let Some(residual) = residual {
                         v = s.add(v, s.load(residual.add(r * n)));
                     }
                     s.store(to.add(r * n), v);
                 } else {
                     if let Some(residual) = residual {
-                        v = s.add(v, s.load_first(residual.add(r * n), columns));
+                        v = s.add(v, s.load_first(residual.add(r * n), count));
                     }
-                    s.store_first(to.add(r * n), columns, v);
+                    s.store_first(to.add(r * n), count, v);
                 }
             }
         }
