@@ -88,6 +88,8 @@ const BLOCK_WORDS: usize = 96 << 10;
 const TASK_WORK: usize = 1 << 18;
 /// Tasks a thread gets, where there is work for them: the last one of another thread is waited for.
 const TASKS_PER_THREAD: usize = 12;
+/// Tiles of a row block at least, where blocks are made smaller for the sake of more tasks: a panel is read once for all of them.
+const FEWEST_TILES: usize = 6;
 
 /// `out = act(a Wᵀ + bias) + residual`, `a` being `[rows, k]` and `out` `[rows, w.rows_out()]`; a gated matrix gives
 /// `act(a Gᵀ + bias₁) ⊙ (a Uᵀ + bias₂) + residual`.
@@ -149,14 +151,21 @@ impl Grid {
     fn new(threads: usize, rows: usize, w: &PackedMatrix) -> Self {
         let tiles = Tiles::new(rows, w.tile());
         let fit = (BLOCK_WORDS / blocks_len(1, w.row_words()).max(1) / w.tile()).max(1);
+        let wanted_blocks = threads * TASKS_PER_THREAD;
+        // Where there are rows enough, tasks are row blocks only: two of one block on two threads would both copy its rows.
+        let fit = if threads > 1 && tiles.count >= wanted_blocks * FEWEST_TILES {
+            fit.min(tiles.count / wanted_blocks)
+        } else {
+            fit
+        };
         let row_blocks = tiles.count.div_ceil(fit);
         let tiles_per_block = tiles.count.div_ceil(row_blocks);
         let row_blocks = tiles.count.div_ceil(tiles_per_block);
         let all_panels = w.panels();
-        let column_blocks = if threads == 1 {
+        let column_blocks = if threads == 1 || row_blocks >= wanted_blocks {
             1
         } else {
-            let wanted = (threads * TASKS_PER_THREAD).div_ceil(row_blocks);
+            let wanted = wanted_blocks.div_ceil(row_blocks);
             let panel_work = (rows.div_ceil(row_blocks) * w.panel_words() * w.panel_width()).max(1);
             let fewest = TASK_WORK.div_ceil(panel_work);
             wanted.min(all_panels.div_ceil(fewest)).max(1)
@@ -233,15 +242,9 @@ impl<F: Format> Kernel for Block<'_, F> {
                     let at = panel * 2 * S::LANES;
                     let (to, residual) = places(w, e, out, (start, scales.steps.len()), (at, 2 * S::LANES));
                     let finish = Sum { to, residual, stride: w.rows_out(), columns: &columns, scales };
+                    let operands = (a.as_ptr(), words, b.as_ptr());
                     // SAFETY: `a` has the blocks of the rows that `finish` is of, and the panel goes with them.
-                    unsafe {
-                        tile::multiply_to::<S, F>(
-                            s,
-                            finish.scales.steps.len(),
-                            (a.as_ptr(), words, b.as_ptr()),
-                            &finish,
-                        )
-                    };
+                    unsafe { tile::multiply_to::<S, F>(s, scales.steps.len(), operands, &finish) };
                 }
                 continue;
             }
