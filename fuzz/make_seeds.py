@@ -53,6 +53,44 @@ def safetensors_seeds():
     write("safetensors", "one-name-twice", safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', bytes(2)))
 
 
+def gguf(values, tensors, data, version=3):
+    def text(x):
+        return struct.pack("<Q", len(x)) + x.encode()
+
+    out = b"GGUF" + struct.pack("<IQQ", version, len(tensors), len(values))
+    for key, kind, value in values:
+        out += text(key) + struct.pack("<I", kind) + (text(value) if kind == 8 else value)
+    for name, axes, kind, offset in tensors:
+        out += text(name) + struct.pack(f"<I{len(axes)}QIQ", len(axes), *axes, kind, offset)
+    return out + bytes(-len(out) % 32) + data
+
+
+def gguf_seeds():
+    values = [
+        ("general.architecture", 8, "bert"),
+        ("bert.block_count", 4, struct.pack("<I", 2)),
+        ("eps", 6, struct.pack("<f", 1e-12)),
+        ("tokens", 9, struct.pack("<IQ", 8, 2) + struct.pack("<Q", 1) + b"a" + struct.pack("<Q", 0)),
+        ("scores", 9, struct.pack("<IQ2f", 6, 2, 0.5, -1)),
+    ]
+    blocks = [(2, 18, 32), (3, 20, 32), (6, 22, 32), (7, 24, 32), (8, 34, 32), (10, 84, 256), (11, 110, 256), (12, 144, 256), (13, 176, 256), (14, 210, 256)]
+    tensors, data = [], b""
+    for kind, size, count in blocks:
+        tensors.append((f"t{kind}", [count], kind, len(data)))
+        data += bytes(range(size)) + bytes(-size % 32)
+    write("gguf", "every-block", gguf(values, tensors, data))
+    write("gguf", "empty", gguf([], [], b"", version=2))
+    one = [("t", [2, 2], 0, 0)]
+    write("gguf", "one", gguf([], one, struct.pack("<4f", 1, -2, 0.5, 3)))
+    write("gguf", "cut-off", gguf([], one, bytes(15)))
+    write("gguf", "overlap", gguf([], [("a", [8], 0, 0), ("b", [4], 0, 0)], bytes(32)))
+    write("gguf", "absurd-shape", gguf([], [("a", [2**62, 2**62], 0, 0)], bytes(4)))
+    write("gguf", "axis-of-0", gguf([], [("a", [0, 2**62], 0, 0)], bytes(4)))
+    write("gguf", "list-past-the-end", gguf([("k", 9, struct.pack("<IQ", 10, 2**60))], [], b""))
+    write("gguf", "list-of-lists", gguf([("k", 9, struct.pack("<IQ", 9, 1))], [], b""))
+    write("gguf", "unread-format", gguf([], [("a", [32], 20, 0)], bytes(18)))
+
+
 def shard_index_seeds():
     good = {"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     write("shard_index", "two", compact(good))
@@ -279,6 +317,7 @@ def parquet_seeds():
 
 if __name__ == "__main__":
     safetensors_seeds()
+    gguf_seeds()
     shard_index_seeds()
     npy_seeds()
     packed_seeds()

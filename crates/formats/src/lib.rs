@@ -4,6 +4,7 @@
 //! what it is given, whatever the bytes are.
 
 mod finite;
+pub mod gguf;
 mod mmap;
 pub mod npy;
 pub mod packed;

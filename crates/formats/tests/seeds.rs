@@ -1,5 +1,7 @@
 //! The seeds of the fuzz targets through the same checks, without a fuzzer.
 
+#[path = "../../../fuzz/cases/gguf.rs"]
+mod gguf;
 #[path = "../../../fuzz/cases/npy.rs"]
 mod npy;
 #[path = "../../../fuzz/cases/packed.rs"]
@@ -10,6 +12,11 @@ mod safetensors;
 mod seeds;
 #[path = "../../../fuzz/cases/shard_index.rs"]
 mod shard_index;
+
+#[test]
+fn gguf_files() {
+    seeds::run("gguf", gguf::case);
+}
 
 #[test]
 fn npy_files() {
