@@ -59,6 +59,3 @@ def make(root=ROOT):
     writer.write_tensors_to_file()
     writer.close()
 
-
-if __name__ == "__main__":
-    make()

@@ -1,4 +1,4 @@
-"""Writes the tiny seeded models and their reference vectors to crates/engine/tests/golden.
+"""Writes the tiny seeded models and their reference vectors to crates/engine/tests/golden, and blocks of GGUF to crates/formats.
 
     python -m venv venv && venv/bin/pip install -r xtask/golden/requirements.txt && venv/bin/python xtask/golden/make.py
 
@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
+import gguf_blocks  # noqa: E402
+import gguf_models  # noqa: E402
 import tiny_bert  # noqa: E402
 import tiny_qwen3  # noqa: E402
 import tiny_static  # noqa: E402
@@ -25,10 +27,11 @@ def main():
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     root.mkdir(parents=True, exist_ok=True)
-    for old in [*root.glob("tiny_*"), *root.glob("static_*")]:
+    for old in [*root.glob("tiny_*"), *root.glob("static_*"), *root.glob("gguf_*")]:
         shutil.rmtree(old)
-    for family in (tiny_bert, tiny_qwen3, tiny_static):
+    for family in (tiny_bert, tiny_qwen3, tiny_static, gguf_models):
         family.make(root)
+    gguf_blocks.make()
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     print(f"{size / 1024:.0f} KiB in {root}")
 

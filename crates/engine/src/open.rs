@@ -59,6 +59,7 @@ pub(crate) fn native(
     }
     let tokenizer = match &folder.tokenizer {
         TokenizerFiles::Json(file) => Tokenizer::from_file(file)?,
+        TokenizerFiles::Inside(json) => Tokenizer::from_bytes(json)?,
         &TokenizerFiles::Vocab { ref vocab, lower_case, strip_accents, split_ideographs } => {
             let strip_accents = Some(strip_accents);
             Tokenizer::from_vocab(vocab, &BertOptions { lower_case, strip_accents, split_ideographs })?
@@ -283,10 +284,10 @@ fn finite<'w>(weights: &'w dyn Weights, name: &str) -> Result<Tensor<'w>> {
 
 fn count(weights: &dyn Weights, info: &mut ModelInfo) -> Result<()> {
     for name in weights.names() {
-        match weights.get(&name) {
-            Ok(tensor) => {
-                info.parameters += tensor.len();
-                info.weight_bytes += tensor.bytes().len();
+        match weights.size(&name) {
+            Ok((values, bytes)) => {
+                info.parameters += values;
+                info.weight_bytes += bytes;
             }
             // A buffer in a format that no layer reads, such as the booleans of an old mask, is no weight.
             Err(e) if e.kind() == ErrorKind::Unsupported => {}

@@ -62,6 +62,8 @@ macro_rules! goldens {
 }
 
 goldens! {
+    gguf_bert
+    gguf_qwen3
     static_embedding
     static_f16
     static_f32

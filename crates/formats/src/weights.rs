@@ -11,6 +11,12 @@ pub trait Weights: Send + Sync {
     /// Whether there is a tensor called `name`.
     fn contains(&self, name: &str) -> bool;
 
+    /// The number of values of the tensor called `name`, and the bytes they take where they are stored.
+    fn size(&self, name: &str) -> Result<(usize, usize)> {
+        let tensor = self.get(name)?;
+        Ok((tensor.len(), tensor.bytes().len()))
+    }
+
     /// Every name, sorted.
     fn names(&self) -> Vec<String>;
 

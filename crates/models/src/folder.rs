@@ -1,12 +1,12 @@
 //! A model folder: everything but the numbers.
 //!
-//! Three forms are read: a sentence-transformers folder (`modules.json`), a plain transformers or model2vec folder (`config.json`
-//! alone), and a bare `StaticEmbedding` (weights and tokeniser alone). The file forms are those of sentence-transformers 2 to 6.
+//! Four forms are read: a sentence-transformers folder (`modules.json`), a plain transformers or model2vec folder (`config.json`
+//! alone), a bare `StaticEmbedding` (weights and tokeniser alone), and a GGUF file. The file forms are those of sentence-transformers 2 to 6.
 
 use crate::{
     Architecture, Blueprint, Head, Module, ModuleKind, StaticSpec, WeightNames,
     config::{self, Config, limit, malformed, unsupported},
-    head, modules, pooling,
+    gguf, head, modules, pooling,
 };
 use embral_formats::{Weights, safetensors};
 use embral_types::{Error, ErrorKind, Pooling, Result};
@@ -23,7 +23,7 @@ pub struct ModelFolder {
     pub root: PathBuf,
     /// What turns ids into rows.
     pub network: Network,
-    /// The safetensors file, or the `model.safetensors.index.json` of a sharded model.
+    /// The safetensors file, the `model.safetensors.index.json` of a sharded model, or the GGUF file.
     pub weights: PathBuf,
     /// How rows become one vector; `None` where the folder does not say. [`Pooling::Mean`] for static models.
     pub pooling: Option<Pooling>,
@@ -70,6 +70,8 @@ pub enum Network {
 pub enum TokenizerFiles {
     /// A `tokenizer.json`.
     Json(PathBuf),
+    /// The bytes of a `tokenizer.json`, made of what the file of the weights says.
+    Inside(Vec<u8>),
     /// A WordPiece `vocab.txt`, with what `tokenizer_config.json` says of BERT's normalisation.
     Vocab {
         /// The vocabulary.
@@ -95,8 +97,11 @@ const LIMIT_FILES: [&str; 7] = [
 ];
 
 impl ModelFolder {
-    /// Reads a folder: every configuration file whole, of the weights only the header.
+    /// Reads a folder, or a GGUF file: every configuration file whole, of the weights only the header.
     pub fn read(root: &Path) -> Result<Self> {
+        if let Some(file) = gguf::find(root)? {
+            return gguf::read(&file);
+        }
         if !root.is_dir() {
             return Err(Error::new(ErrorKind::NotFound, "there is no such folder").in_file(root));
         }
@@ -121,7 +126,7 @@ impl ModelFolder {
 
     /// Opens the weights.
     pub fn open_weights(&self) -> Result<Box<dyn Weights>> {
-        safetensors::open(&self.weights)
+        if gguf::is_gguf(&self.weights) { gguf::open_weights(&self.weights) } else { safetensors::open(&self.weights) }
     }
 
     /// Whether the last step is L2 normalisation.

@@ -7,6 +7,7 @@ mod blueprint;
 pub mod catalogue;
 mod config;
 mod folder;
+mod gguf;
 mod head;
 mod modules;
 mod names;

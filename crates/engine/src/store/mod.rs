@@ -237,16 +237,22 @@ impl Store {
     }
 }
 
-/// The folder that `name` is; an error where it can only be a path and there is none.
+/// The folder or GGUF file that `name` is; an error where it can only be a path and there is none.
 fn local(name: &str) -> Result<Option<PathBuf>> {
     let path = Path::new(name);
     if path.is_dir() {
         return Ok(Some(path.to_owned()));
     }
+    if path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+        return Ok(Some(path.to_owned()));
+    }
     if path.is_file() {
-        return Err(Error::new(ErrorKind::InvalidInput, "expected a model folder or a name, found a file")
-            .in_file(path)
-            .hint(format!("embral models import {name}, then open it by its name")));
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "expected a model folder, a GGUF file or a name, found another file",
+        )
+        .in_file(path)
+        .hint(format!("embral models import {name}, then open it by its name")));
     }
     if name::is_name(name) {
         return Ok(None);

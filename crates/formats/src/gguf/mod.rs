@@ -45,22 +45,26 @@ impl GgufFile {
         self.header.tensors.get(name)?.format.ok()
     }
 
-    /// The bytes that a tensor takes in the file.
-    pub fn stored_bytes(&self, name: &str) -> Option<usize> {
-        Some(self.header.tensors.get(name)?.range.len())
+    /// The length of each axis of a tensor, outermost first.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.header.tensors.get(name)?.shape)
+    }
+
+    fn entry(&self, name: &str) -> Result<&header::Entry> {
+        let missing = || Error::new(ErrorKind::Mismatch, "the tensor is missing").in_file(&self.path).in_tensor(name);
+        self.header.tensors.get(name).ok_or_else(missing)
     }
 }
 
 impl Weights for GgufFile {
     fn get(&self, name: &str) -> Result<Tensor<'_>> {
-        let here = |e: Error| e.in_file(&self.path).in_tensor(name);
-        let Some(entry) = self.header.tensors.get(name) else {
-            return Err(here(Error::new(ErrorKind::Mismatch, "the tensor is missing")));
-        };
+        let entry = self.entry(name)?;
         let format = entry.format.map_err(|code| {
             let known = Format::ALL.map(Format::name).join(", ");
             let found = header::format_name(code);
-            here(Error::new(ErrorKind::Unsupported, format!("expected one of {known}, found {found}")))
+            Error::new(ErrorKind::Unsupported, format!("expected one of {known}, found {found}"))
+                .in_file(&self.path)
+                .in_tensor(name)
                 .hint("take a file of another quantisation, such as Q8_0 or Q4_K_M")
         })?;
         let bytes = &self.bytes[entry.range.clone()];
@@ -72,6 +76,11 @@ impl Weights for GgufFile {
 
     fn contains(&self, name: &str) -> bool {
         self.header.tensors.contains_key(name)
+    }
+
+    fn size(&self, name: &str) -> Result<(usize, usize)> {
+        let entry = self.entry(name)?;
+        Ok((entry.shape.iter().product(), entry.range.len()))
     }
 
     fn names(&self) -> Vec<String> {

@@ -1,0 +1,166 @@
+"""GGUF files of the tiny BERT and the tiny Qwen3, as llama.cpp's converter names and fills them, with tensors in several formats.
+
+The reference is sentence-transformers with the values that the `gguf` package decodes from these tensors.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf
+import numpy as np
+from folders import reference, save_weights, write_json
+from gguf import GGMLQuantizationType as Type
+from gguf.quants import dequantize, quantize
+from safetensors.numpy import load_file
+from tiny_bert import modules, old_pooling
+
+BERT = {
+    "embeddings.word_embeddings": ("token_embd", Type.F16),
+    "embeddings.position_embeddings": ("position_embd", Type.F32),
+    "embeddings.token_type_embeddings": ("token_types", Type.F32),
+    "embeddings.LayerNorm": ("token_embd_norm", Type.F32),
+    "encoder.layer.{}.attention.self.query": ("blk.{}.attn_q", Type.Q8_0),
+    "encoder.layer.{}.attention.self.key": ("blk.{}.attn_k", Type.Q4_1),
+    "encoder.layer.{}.attention.self.value": ("blk.{}.attn_v", Type.Q5_0),
+    "encoder.layer.{}.attention.output.dense": ("blk.{}.attn_output", Type.Q5_1),
+    "encoder.layer.{}.attention.output.LayerNorm": ("blk.{}.attn_output_norm", Type.F32),
+    "encoder.layer.{}.intermediate.dense": ("blk.{}.ffn_up", Type.Q4_0),
+    "encoder.layer.{}.output.dense": ("blk.{}.ffn_down", Type.Q8_0),
+    "encoder.layer.{}.output.LayerNorm": ("blk.{}.layer_output_norm", Type.F32),
+}
+QWEN3 = {
+    "embed_tokens": ("token_embd", Type.Q8_0),
+    "layers.{}.input_layernorm": ("blk.{}.attn_norm", Type.F32),
+    "layers.{}.self_attn.q_proj": ("blk.{}.attn_q", Type.BF16),
+    "layers.{}.self_attn.k_proj": ("blk.{}.attn_k", Type.F16),
+    "layers.{}.self_attn.v_proj": ("blk.{}.attn_v", Type.Q8_0),
+    "layers.{}.self_attn.q_norm": ("blk.{}.attn_q_norm", Type.F32),
+    "layers.{}.self_attn.k_norm": ("blk.{}.attn_k_norm", Type.F32),
+    "layers.{}.self_attn.o_proj": ("blk.{}.attn_output", Type.Q8_0),
+    "layers.{}.post_attention_layernorm": ("blk.{}.ffn_norm", Type.F32),
+    "layers.{}.mlp.gate_proj": ("blk.{}.ffn_gate", Type.Q8_0),
+    "layers.{}.mlp.up_proj": ("blk.{}.ffn_up", Type.Q4_0),
+    # 48 components are no whole blocks.
+    "layers.{}.mlp.down_proj": ("blk.{}.ffn_down", Type.F16),
+    "norm": ("output_norm", Type.F32),
+}
+
+
+def convert(writer, state, table):
+    """Adds every tensor, and gives the values they have after it."""
+    stored = {}
+    for name, values in state.items():
+        stem, part = name.rsplit(".", 1)
+        layer = next((p for p in stem.split(".") if p.isdigit()), "")
+        there, kind = table[stem.replace(f".{layer}.", ".{}.", 1) if layer else stem]
+        if values.ndim == 1:
+            kind = Type.F32
+        data = quantize(values, kind)
+        writer.add_tensor(f"{there.replace('{}', layer)}.{part}", data, raw_dtype=kind)
+        stored[name] = np.asarray(dequantize(data, kind), dtype=np.float32)
+    return stored
+
+
+def write(writer):
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def network(writer, config, positions):
+    writer.add_context_length(positions)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+
+
+def whole_folder(root, source, name, pooling, positions):
+    """The folder that the file stands for: no prompts, no limit below the positions."""
+    whole = root / "whole" / name
+    shutil.copytree(source, whole)
+    (whole / "golden.json").unlink()
+    write_json(whole / "modules.json", modules("Transformer", "Pooling", "Normalize"))
+    write_json(whole / "1_Pooling" / "config.json", old_pooling(pooling))
+    write_json(whole / "config_sentence_transformers.json", {"__version__": {"sentence_transformers": "2.0.0"}})
+    write_json(whole / "sentence_bert_config.json", {"max_seq_length": positions, "do_lower_case": False})
+    return whole
+
+
+def bert(root):
+    source, part = root / "tiny_bert", root / "gguf_bert"
+    config = json.loads((source / "config.json").read_text())
+    positions = config["max_position_embeddings"]
+    whole = whole_folder(root, source, part.name, "cls", positions)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
+    network(writer, config, positions)
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.CLS)
+    writer.add_token_type_count(config["type_vocab_size"])
+    pieces = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    special = {name: pieces.index(f"[{name}]") for name in ["PAD", "UNK", "CLS", "SEP", "MASK"]}
+    kinds = [gguf.TokenType.CONTROL if i in special.values() else gguf.TokenType.NORMAL for i in range(len(pieces))]
+
+    def phantom(piece, kind):
+        if kind == gguf.TokenType.CONTROL:
+            return piece
+        return piece[2:] if piece.startswith("##") else "\u2581" + piece
+
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("jina-v2-en")
+    writer.add_token_list([phantom(piece, kind) for piece, kind in zip(pieces, kinds, strict=True)])
+    writer.add_token_types(kinds)
+    writer.add_unk_token_id(special["UNK"])
+    writer.add_sep_token_id(special["SEP"])
+    writer.add_pad_token_id(special["PAD"])
+    writer.add_bos_token_id(special["CLS"])
+    writer.add_mask_token_id(special["MASK"])
+    stored = convert(writer, load_file(source / "model.safetensors"), BERT)
+    write(writer)
+    save_weights(whole / "model.safetensors", stored)
+    write_json(part / "golden.json", reference(whole))
+    shutil.rmtree(root / "whole")
+
+
+def qwen3(root):
+    source, part = root / "tiny_qwen3", root / "gguf_qwen3"
+    config = json.loads((source / "config.json").read_text())
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    positions = config["max_position_embeddings"]
+    whole = whole_folder(root, source, part.name, "lasttoken", positions)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "qwen3")
+    network(writer, config, positions)
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_pooling_type(gguf.PoolingType.LAST)
+    [end] = tokenizer["added_tokens"]
+    tokens = sorted(tokenizer["model"]["vocab"].items(), key=lambda item: item[1])
+    texts = [text for text, _ in tokens]
+    if end["content"] not in texts:
+        texts.append(end["content"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(texts)
+    writer.add_token_types([gguf.TokenType.CONTROL if text == end["content"] else gguf.TokenType.NORMAL for text in texts])
+    writer.add_token_merges([" ".join(pair) for pair in tokenizer["model"]["merges"]])
+    writer.add_eos_token_id(end["id"])
+    writer.add_pad_token_id(end["id"])
+    writer.add_add_eos_token(True)
+    stored = convert(writer, load_file(source / "model.safetensors"), QWEN3)
+    write(writer)
+    save_weights(whole / "model.safetensors", stored)
+    write_json(part / "golden.json", reference(whole))
+    shutil.rmtree(root / "whole")
+
+
+def make(root: Path):
+    bert(root)
+    qwen3(root)
