@@ -2,7 +2,7 @@
 
 use crate::{
     Config, ModelInfo, Profile, Prompt,
-    open::{self, Opened},
+    open::{self, Model, Opened},
     store::{ResolveOptions, Store},
     windows::{self, Window},
 };
@@ -19,20 +19,20 @@ use std::{
 /// The vector of a text is the same, bit for bit, alone, in any batch, in any order and at any thread count. An embedder is
 /// shared between threads by reference; calls at the same time are correct, and share the cores.
 pub struct Embedder {
-    opened: Opened,
+    model: Model,
     batch_tokens: usize,
     pool: Arc<Pool>,
     profile: Mutex<Profile>,
 }
 
 /// A call under way.
-struct Call {
+struct Call<'a> {
     /// The ids of the texts from `done` on, as far as they are tokenised.
     ids: Vec<Encoded>,
     /// The texts whose vectors are there.
     done: usize,
-    out: Vec<f32>,
-    profile: Profile,
+    out: &'a mut [f32],
+    profile: &'a mut Profile,
 }
 
 impl Embedder {
@@ -62,13 +62,13 @@ impl Embedder {
         if config.batch_tokens == 0 || config.threads == Some(0) {
             return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
         }
-        let opened = match &config.model {
-            None => open_default_model(&config)?,
-            Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
-            Some(name) => open::folder(&locate(name, &config)?, name, &config)?,
+        let model = match &config.model {
+            None => Model::Local(open_default_model(&config)?),
+            Some(name) if name == crate::default_model::NAME => Model::Local(open_default_model(&config)?),
+            Some(name) => Model::Local(open::folder(&locate(name, &config)?, name, &config)?),
         };
         let embedder = Self {
-            opened,
+            model,
             batch_tokens: config.batch_tokens,
             pool: Pool::shared(config.threads),
             profile: Mutex::new(Profile::default()),
@@ -102,15 +102,28 @@ impl Embedder {
     pub fn embed_batch_as(&self, texts: &[impl AsRef<str> + Sync], prompt: Prompt<'_>) -> Result<Embeddings> {
         let start = Instant::now();
         let prompt = self.prompt_text(prompt)?;
-        let dim = self.dimensions();
-        let mut call = Call {
-            ids: Vec::new(),
-            done: 0,
-            out: vec![0.0; texts.len() * dim],
-            profile: Profile { texts: texts.len(), ..Profile::default() },
-        };
+        let mut profile = Profile { texts: texts.len(), ..Profile::default() };
+        let mut out = vec![0.0; texts.len() * self.dimensions()];
+        match &self.model {
+            Model::Local(opened) => self.embed_locally(opened, texts, prompt, &mut out, &mut profile)?,
+        }
+        profile.close(milliseconds(start.elapsed()));
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+        Ok(Embeddings::new(out, self.dimensions()))
+    }
+
+    /// Texts to vectors by ids, the ids of the next texts while the vectors of the ones before are computed.
+    fn embed_locally(
+        &self,
+        opened: &Opened,
+        texts: &[impl AsRef<str> + Sync],
+        prompt: &str,
+        out: &mut [f32],
+        profile: &mut Profile,
+    ) -> Result<()> {
+        let mut call = Call { ids: Vec::new(), done: 0, out, profile };
         let _busy = self.pool.busy();
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, prompt);
+        let encode = |index: usize| encode(opened, texts[index].as_ref(), index, prompt);
         let mut windows = windows::ranges(texts, self.batch_tokens).map(|range| Window::new(range, &encode));
         let mut next = windows.next();
         if let Some(first) = &next {
@@ -126,31 +139,28 @@ impl Embedder {
             next = windows.next();
             match &next {
                 Some(next) => {
-                    let waited = next.run_during(&self.pool, || self.embed_ids(&mut call, false))?;
+                    let waited = next.run_during(&self.pool, || self.embed_ids(opened, &mut call, false))?;
                     call.profile.tokenize_ms += milliseconds(waited);
                 }
-                None => self.embed_ids(&mut call, true)?,
+                None => self.embed_ids(opened, &mut call, true)?,
             }
         }
-        let Call { out, mut profile, .. } = call;
-        profile.close(milliseconds(start.elapsed()));
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
-        Ok(Embeddings::new(out, dim))
+        Ok(())
     }
 
     /// Components of a vector.
     pub fn dimensions(&self) -> usize {
-        self.opened.info.dimensions
+        self.info().dimensions
     }
 
     /// The longest text in tokens, special tokens included.
     pub fn max_tokens(&self) -> usize {
-        self.opened.info.max_tokens
+        self.info().max_tokens
     }
 
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
-        &self.opened.info
+        self.model.info()
     }
 
     /// Where the time of the last finished call went.
@@ -163,7 +173,7 @@ impl Embedder {
     /// # Errors
     /// Where the text is longer than the limit and truncation is refused.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.opened.tokenizer.encode(text, "")?.ids)
+        Ok(self.model.local("tokenise")?.tokenizer.encode(text, "")?.ids)
     }
 
     /// The number of tokens that each text costs.
@@ -171,22 +181,24 @@ impl Embedder {
     /// # Errors
     /// As [`Embedder::tokenize`].
     pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, "");
+        let opened = self.model.local("count tokens")?;
+        let encode = |index: usize| encode(opened, texts[index].as_ref(), index, "");
         let window = Window::new(0..texts.len(), &encode);
         window.run(&self.pool);
         Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
     }
 
     fn warm_up(&self) -> Result<()> {
+        let Model::Local(opened) = &self.model;
         let _busy = self.pool.busy();
         let mut batch = Batch::default();
-        batch.push(&self.opened.tokenizer.encode("warm up", "")?.ids);
-        self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.dimensions()])?;
+        batch.push(&opened.tokenizer.encode("warm up", "")?.ids);
+        opened.encoder.encode(&batch, 0, &mut vec![0.0; self.dimensions()])?;
         Ok(())
     }
 
     fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
-        let info = &self.opened.info;
+        let info = self.info();
         let text = match prompt {
             Prompt::None => "",
             Prompt::Text(text) => text,
@@ -203,21 +215,13 @@ impl Embedder {
         Ok(text)
     }
 
-    /// The ids of the text that is `index` in the caller's list.
-    fn encode(&self, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
-        self.opened.tokenizer.encode(text, prompt).map_err(|e| {
-            let message = format!("text {index}: {}", e.message());
-            Error::new(e.kind(), message).because(e)
-        })
-    }
-
     /// Computes the vectors of the texts whose ids are there, batch by batch. Unless they are the `last`, a rest of less than
     /// half a batch is left for a batch with those that follow.
-    fn embed_ids(&self, call: &mut Call, last: bool) -> Result<()> {
+    fn embed_ids(&self, opened: &Opened, call: &mut Call<'_>, last: bool) -> Result<()> {
         let Call { ids, done: first, out, profile } = call;
         let dim = self.dimensions();
         // One prompt before every text of a call: its tokens are as many in each.
-        let skip = if self.opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
+        let skip = if opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
         let mut batch = Batch::default();
         let mut done = 0;
         while done < ids.len() {
@@ -238,7 +242,7 @@ impl Embedder {
             profile.tokens += batch.tokens();
             let from = *first + done;
             let rows = &mut out[from * dim..(from + batch.len()) * dim];
-            let stages = self.opened.encoder.encode(&batch, skip, rows)?;
+            let stages = opened.encoder.encode(&batch, skip, rows)?;
             profile.inference_ms += milliseconds(stages.inference);
             profile.pool_ms += milliseconds(stages.pool);
             profile.normalize_ms += milliseconds(stages.finish);
@@ -259,8 +263,16 @@ impl Embedder {
 
 impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedder").field("info", &self.opened.info).finish_non_exhaustive()
+        f.debug_struct("Embedder").field("info", self.info()).finish_non_exhaustive()
     }
+}
+
+/// The ids of the text that is `index` in the caller's list.
+fn encode(opened: &Opened, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
+    opened.tokenizer.encode(text, prompt).map_err(|e| {
+        let message = format!("text {index}: {}", e.message());
+        Error::new(e.kind(), message).because(e)
+    })
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -18,6 +18,29 @@ use std::path::Path;
 #[cfg(feature = "default-model")]
 const DEFAULT_MODEL_TOKENS: usize = 512;
 
+/// A whole model, by what goes in.
+pub(crate) enum Model {
+    /// Ids: a tokenizer, and an [`Encoder`] behind it.
+    Local(Opened),
+}
+
+impl Model {
+    /// What it is.
+    pub(crate) fn info(&self) -> &ModelInfo {
+        match self {
+            Self::Local(opened) => &opened.info,
+        }
+    }
+
+    /// The tokenizer and the encoder, for what needs ids or rows; an error that says that this model cannot do `what` where they are
+    /// elsewhere.
+    pub(crate) fn local(&self, _what: &str) -> Result<&Opened> {
+        match self {
+            Self::Local(opened) => Ok(opened),
+        }
+    }
+}
+
 /// A model that is ready to run.
 pub(crate) struct Opened<E: ?Sized = dyn Encoder> {
     pub(crate) tokenizer: Tokenizer,
