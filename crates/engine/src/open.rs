@@ -21,7 +21,10 @@ const DEFAULT_MODEL_TOKENS: usize = 512;
 /// A whole model, by what goes in.
 pub(crate) enum Model {
     /// Ids: a tokenizer, and an [`Encoder`] behind it.
-    Local(Opened),
+    Local(Box<Opened>),
+    /// Texts: a server, which has the tokenizer.
+    #[cfg(feature = "remote")]
+    Remote(Box<crate::remote::Remote>),
 }
 
 impl Model {
@@ -29,14 +32,8 @@ impl Model {
     pub(crate) fn info(&self) -> &ModelInfo {
         match self {
             Self::Local(opened) => &opened.info,
-        }
-    }
-
-    /// The tokenizer and the encoder, for what needs ids or rows; an error that says that this model cannot do `what` where they are
-    /// elsewhere.
-    pub(crate) fn local(&self, _what: &str) -> Result<&Opened> {
-        match self {
-            Self::Local(opened) => Ok(opened),
+            #[cfg(feature = "remote")]
+            Self::Remote(remote) => &remote.info,
         }
     }
 }
