@@ -81,12 +81,7 @@ impl Config {
 
     /// Whether the model is named by the address of a server: `http://…`, `https://…`, or one of them behind a kind and a `+`.
     pub fn is_remote(&self) -> bool {
-        let name = self.model.as_deref().unwrap_or_default();
-        let url = match name.split_once('+') {
-            Some((kind, url)) if kind.bytes().all(|b| b.is_ascii_alphanumeric()) => url,
-            _ => name,
-        };
-        url.starts_with("http://") || url.starts_with("https://")
+        self.model.as_deref().is_some_and(is_address)
     }
 
     /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`
@@ -148,6 +143,15 @@ impl Config {
             .hint("`embral models list --catalogue` shows the widths there are")),
         }
     }
+}
+
+/// [`Config::is_remote`] of a name.
+pub(crate) fn is_address(name: &str) -> bool {
+    let url = match name.split_once('+') {
+        Some((kind, url)) if kind.bytes().all(|b| b.is_ascii_alphanumeric()) => url,
+        _ => name,
+    };
+    url.starts_with("http://") || url.starts_with("https://")
 }
 
 #[cfg(test)]

@@ -47,3 +47,8 @@ pub use similarity::{similarity, top_k};
 #[cfg(all(doctest, feature = "default-model"))]
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
+
+/// Compiles the Rust of docs/remote.md.
+#[cfg(all(doctest, feature = "remote"))]
+#[doc = include_str!("../../../docs/remote.md")]
+pub struct RemotePage;

@@ -123,7 +123,7 @@ fn what_a_server_decides_is_not_asked_of_the_configuration() {
     }
     let server = Server::start(model("ollama", DIMS));
     let left = Config { truncation: Truncation::Left, ..config(server.url.clone()) };
-    assert!(Embedder::with_config(left).unwrap_err().to_string().contains("at their end"));
+    assert!(Embedder::with_config(left).unwrap_err().to_string().contains("at their start"));
 }
 
 /// A server that has a model, and gives the vectors of texts with `bad` in them by `answer`.
@@ -264,6 +264,12 @@ fn a_server_that_hangs_is_left() {
     assert!(start.elapsed() < Duration::from_secs(30));
     assert_eq!((error.kind(), tries), (ErrorKind::Network, 2));
     assert!(error.to_string().contains("no whole answer in time; tried 2 times"), "{error}");
+
+    // The deadline ends a try as well.
+    let start = Instant::now();
+    let (error, tries) = error_of(&server, "&timeout=100&deadline=0.5");
+    assert!(start.elapsed() < Duration::from_secs(30) && tries <= 2, "{tries} tries");
+    assert!(error.to_string().contains("no whole answer in time"), "{error}");
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) struct Client {
     agent: Agent,
     key: Option<Secret>,
     policy: Policy,
+    /// Of one try.
+    timeout: Duration,
     rate: Mutex<RateLimit>,
     clock: Arc<dyn Clock>,
     chance: RandomState,
@@ -108,7 +110,6 @@ impl Client {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .timeout_connect(Some(CONNECT.min(options.timeout)))
-            .timeout_global(Some(options.timeout))
             .max_idle_connections_per_host(options.concurrency)
             .user_agent(concat!("embral/", env!("CARGO_PKG_VERSION")));
         if loopback {
@@ -118,6 +119,7 @@ impl Client {
             agent: config.build().into(),
             key,
             policy: Policy { retries: options.retries, deadline: options.deadline },
+            timeout: options.timeout,
             rate: RateLimit::new(options.requests_per_minute, options.tokens_per_minute).into(),
             clock,
             chance: RandomState::new(),
@@ -139,7 +141,7 @@ impl Client {
             self.clock.sleep(slot.start.saturating_sub(self.clock.now()));
             let began = self.clock.now();
             tries += 1;
-            let mut failure = match self.attempt(request).and_then(&read) {
+            let mut failure = match self.attempt(request, self.policy.deadline.saturating_sub(spent)).and_then(&read) {
                 Ok((done, tokens)) => {
                     if let Some(tokens) = tokens {
                         self.rate.lock().unwrap_or_else(PoisonError::into_inner).settle(slot, tokens);
@@ -162,8 +164,10 @@ impl Client {
                 Verdict::Final => {}
                 Verdict::Spent if tries == 1 => {}
                 Verdict::Spent => failure.what.push_str(&format!("; tried {tries} times")),
+                Verdict::TooLate(_) if tries == 1 && failure.retry_after.is_none() => {}
                 Verdict::TooLate(wait) => failure.what.push_str(&format!(
-                    "; tried {tries} times in {:.1} s, and the next try in {:.1} s would be past the deadline of {:.0} s",
+                    "; {} in {:.1} s, and the next try in {:.1} s would be past the deadline of {:.0} s",
+                    if tries == 1 { "tried once".to_owned() } else { format!("tried {tries} times") },
                     spent.as_secs_f64(),
                     wait.as_secs_f64(),
                     policy.deadline.as_secs_f64()
@@ -181,18 +185,22 @@ impl Client {
         (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn attempt(&self, request: &Request<'_>) -> Result<Reply, Failure> {
+    /// One try, which ends at the deadline too: `left` is the time until then.
+    fn attempt(&self, request: &Request<'_>, left: Duration) -> Result<Reply, Failure> {
+        let timeout = Some(self.timeout.min(left));
         let key = self.key.as_ref().map(|Secret(key)| format!("Bearer {key}"));
         let answer = match request.body {
             Some(body) => {
-                let mut post = self.agent.post(request.url).header("Content-Type", "application/json");
+                let post = self.agent.post(request.url).config().timeout_global(timeout).build();
+                let mut post = post.header("Content-Type", "application/json");
                 if let Some(key) = &key {
                     post = post.header("Authorization", key);
                 }
                 post.header("Accept-Encoding", "identity").send(body)
             }
             None => {
-                let mut get = self.agent.get(request.url).header("Accept-Encoding", "identity");
+                let get = self.agent.get(request.url).config().timeout_global(timeout).build();
+                let mut get = get.header("Accept-Encoding", "identity");
                 if let Some(key) = &key {
                     get = get.header("Authorization", key);
                 }

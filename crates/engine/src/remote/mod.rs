@@ -171,9 +171,9 @@ impl Remote {
             Some(kind) => kind,
             None => facts::kind(&client, &address.base)?,
         };
-        if kind == Kind::Ollama && config.truncation == crate::Truncation::Left {
-            let message = "an Ollama-type server cuts long texts at their end; found truncation left";
-            return Err(Error::new(ErrorKind::InvalidInput, message));
+        if matches!(kind, Kind::Ollama | Kind::OpenAi) && config.truncation == crate::Truncation::Left {
+            let message = format!("a server of kind {kind} cannot be told to cut long texts at their start");
+            return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave the truncation out"));
         }
         let bare = !address.base.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
         let facts = facts::of(kind, &client, &address, bare)?;
@@ -417,6 +417,13 @@ impl Remote {
         }
         Ok(ids)
     }
+}
+
+/// The vectors of the body of an answer, as a fuzz target reads them.
+#[doc(hidden)]
+pub fn parse_answer(kind: Kind, body: &[u8]) -> Result<Vec<Vec<f32>>> {
+    let answer = dialect::of(kind).answer(body).map_err(|wrong| Error::new(ErrorKind::Malformed, wrong.what))?;
+    Ok(answer.rows)
 }
 
 /// What a configuration may not ask of a model that is computed elsewhere.
