@@ -289,6 +289,21 @@ def archive_seeds():
     write("archive", "cut-off.zip", zipped(model)[:-30])
 
 
+def answer_seeds():
+    """The first byte is the kind: OpenAI, TEI, Ollama, Cohere."""
+    items = [{"index": 1, "embedding": [0.5, -1e-3]}, {"index": 0, "embedding": "AACAPwAAAEA="}]
+    write("answer", "openai", "\0" + compact({"data": items, "usage": {"prompt_tokens": 5}}))
+    write("answer", "openai-one-index-twice", "\0" + compact({"data": [items[0], items[0]]}))
+    write("answer", "openai-no-base64", "\0" + compact({"data": [{"embedding": "AAA"}]}))
+    write("answer", "openai-error", "\0" + compact({"error": {"message": "no", "code": None}}))
+    write("answer", "tei", "\1" + compact([[1, 2.5], [3, None]]))
+    write("answer", "tei-nan", "\1[[NaN,1e999]]")
+    write("answer", "tei-deep", "\1" + "[" * 3000)
+    write("answer", "ollama", "\2" + compact({"model": "m", "embeddings": [[1, 2]], "prompt_eval_count": 3}))
+    write("answer", "cohere", "\3" + compact({"embeddings": {"float": [[1]]}, "meta": {"billed_units": {"input_tokens": 3.0}}}))
+    write("answer", "cohere-cut-off", "\3" + compact({"embeddings": {"float": [[1, 2]]}})[:-7])
+
+
 def parquet_seeds():
     try:
         import pyarrow as pa
@@ -326,4 +341,5 @@ if __name__ == "__main__":
     tokenizer_seeds()
     text_seeds()
     archive_seeds()
+    answer_seeds()
     parquet_seeds()

@@ -1,6 +1,9 @@
 //! Flags that several commands share: which model, and how it is run.
 
-use crate::download::Download;
+use crate::{
+    download::Download,
+    vectors::{self, Where},
+};
 use anyhow::Result;
 use clap::Args;
 use embral::{
@@ -13,8 +16,8 @@ use std::{num::NonZeroUsize, path::PathBuf};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelFlags {
-    /// The model: a folder, a name of `embral models list`, or an org/name of the Hugging Face hub [default: the model inside
-    /// embral]
+    /// The model: a folder, a name of `embral models list`, an org/name of the Hugging Face hub, or the address of a server, such as
+    /// openai+http://localhost:8000/v1?model=NAME [default: the model inside embral]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
     /// Branch, tag or commit of a hub model
@@ -50,6 +53,13 @@ pub(crate) struct ModelFlags {
     /// Neither use nor keep packed weights in the cache folder, as EMBRAL_PACKED_CACHE=0 does
     #[arg(long)]
     no_packed_cache: bool,
+    /// Keep vectors, and take those of texts embedded before: on (in the user's cache folder), memory, off, or a folder [default: what
+    /// EMBRAL_VECTOR_CACHE says, else off]
+    #[arg(long, value_name = "WHERE")]
+    vector_cache: Option<Where>,
+    /// The most bytes of the vectors that are kept, such as 500MB or 4GiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = vectors::bytes)]
+    vector_cache_size: Option<u64>,
     /// Put before every text: a prompt of the model by name, else this text [default: as the model says]
     #[arg(long, value_name = "NAME|TEXT")]
     prompt: Option<String>,
@@ -62,6 +72,8 @@ pub(crate) struct ModelChoice {
     pub(crate) config: Config,
     /// The prompt's name or text.
     pub(crate) prompt: Option<String>,
+    vector_cache: Option<Where>,
+    vector_cache_size: Option<u64>,
 }
 
 impl ModelFlags {
@@ -83,7 +95,8 @@ impl ModelFlags {
             packed_cache: !self.no_packed_cache,
             ..standard
         };
-        ModelChoice { config, prompt: self.prompt.clone() }
+        let (vector_cache, vector_cache_size) = (self.vector_cache.clone(), self.vector_cache_size);
+        ModelChoice { config, prompt: self.prompt.clone(), vector_cache, vector_cache_size }
     }
 }
 
@@ -91,8 +104,11 @@ impl ModelChoice {
     /// Opens the model, fetching it with a word about it where it is not on this machine, and with one about a precision that
     /// rounds, unless `quiet`.
     pub(crate) fn open(&self, quiet: bool) -> Result<Embedder> {
-        fetch(&self.config)?;
-        let embedder = Embedder::with_config(self.config.clone())?;
+        if !self.config.is_remote() {
+            fetch(&self.config)?;
+        }
+        let vector_cache = vectors::resolve(self.vector_cache.as_ref(), self.vector_cache_size)?;
+        let embedder = Embedder::with_config(Config { vector_cache, ..self.config.clone() })?;
         if !quiet && self.config.precision != Precision::F32 {
             eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
         }

@@ -1,6 +1,6 @@
 //! What a caller may choose before a model is opened.
 
-use crate::default_model;
+use crate::{cache::VectorCache, default_model};
 use embral_models::catalogue;
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
@@ -12,7 +12,8 @@ const BATCH_TOKENS: usize = 2048;
 /// How a model is opened and run. [`Config::default`] is the default model as its makers run it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A folder, a name of the catalogue, an imported model or an `org/name` of the hub; `None` is the default model.
+    /// A folder, a name of the catalogue, an imported model, an `org/name` of the hub or the address of a server; `None` is the default
+    /// model.
     pub model: Option<String>,
     /// The revision (branch, tag or commit) of a hub model; `None` is `main`.
     pub revision: Option<String>,
@@ -41,6 +42,12 @@ pub struct Config {
     /// packing them; see [`crate::store::PackedFolder`]. The vectors are the same, bit for bit. `EMBRAL_PACKED_CACHE=0` turns it off
     /// for a process.
     pub packed_cache: bool,
+    /// Keep vectors, and take those of texts that were embedded before from where they are kept: [`crate::cache`]. They are the same, bit
+    /// for bit. `None` keeps none.
+    pub vector_cache: Option<VectorCache>,
+    /// How a server is asked, where `model` is the address of one.
+    #[cfg(feature = "remote")]
+    pub remote: crate::remote::Options,
 }
 
 impl Default for Config {
@@ -59,6 +66,9 @@ impl Default for Config {
             batch_tokens: BATCH_TOKENS,
             warm_up: true,
             packed_cache: true,
+            vector_cache: None,
+            #[cfg(feature = "remote")]
+            remote: crate::remote::Options::default(),
         }
     }
 }
@@ -67,6 +77,11 @@ impl Config {
     /// The configuration for a model by name, folder or `org/name`.
     pub fn model(name: impl Into<String>) -> Self {
         Self { model: Some(name.into()), ..Self::default() }
+    }
+
+    /// Whether the model is named by the address of a server: `http://…`, `https://…`, or one of them behind a kind and a `+`.
+    pub fn is_remote(&self) -> bool {
+        self.model.as_deref().is_some_and(is_address)
     }
 
     /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`
@@ -130,9 +145,29 @@ impl Config {
     }
 }
 
+/// [`Config::is_remote`] of a name.
+pub(crate) fn is_address(name: &str) -> bool {
+    let url = match name.split_once('+') {
+        Some((kind, url)) if kind.bytes().all(|b| b.is_ascii_alphanumeric()) => url,
+        _ => name,
+    };
+    url.starts_with("http://") || url.starts_with("https://")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_no_names() {
+        for name in ["http://h", "https://h/v1?model=a+b", "openai+http://h", "bert+https://h"] {
+            assert!(Config::model(name).is_remote(), "{name}");
+        }
+        for name in ["org/name", "./http", "a+b", "http:/x", "C:\\models\\http", "a/b+http://h"] {
+            assert!(!Config::model(name).is_remote(), "{name}");
+        }
+        assert!(!Config::default().is_remote());
+    }
 
     #[test]
     fn presets_and_widths_name_models_that_give_them() {

@@ -1,8 +1,11 @@
 //! Text in, vectors out.
 
+#[cfg(feature = "vector-cache")]
+use crate::cache::Cache;
 use crate::{
     Config, ModelInfo, Profile, Prompt,
-    open::{self, Opened},
+    open::{self, Model, Opened},
+    prompt::Told,
     store::{ResolveOptions, Store},
     windows::{self, Window},
 };
@@ -19,20 +22,26 @@ use std::{
 /// The vector of a text is the same, bit for bit, alone, in any batch, in any order and at any thread count. An embedder is
 /// shared between threads by reference; calls at the same time are correct, and share the cores.
 pub struct Embedder {
-    opened: Opened,
+    pub(crate) model: Model,
+    #[cfg(feature = "vector-cache")]
+    cache: Option<Cache>,
     batch_tokens: usize,
     pool: Arc<Pool>,
     profile: Mutex<Profile>,
 }
 
+/// Which of the caller's texts the text of an index is: those whose vectors are kept are left out of a call.
+pub(crate) type Place<'a> = &'a (dyn Fn(usize) -> usize + Sync);
+
 /// A call under way.
-struct Call {
+struct Call<'a> {
     /// The ids of the texts from `done` on, as far as they are tokenised.
     ids: Vec<Encoded>,
     /// The texts whose vectors are there.
     done: usize,
-    out: Vec<f32>,
-    profile: Profile,
+    out: &'a mut [f32],
+    profile: &'a mut Profile,
+    place: Place<'a>,
 }
 
 impl Embedder {
@@ -44,11 +53,13 @@ impl Embedder {
         Self::with_config(Config::default())
     }
 
-    /// Opens a model: a folder, a name of the catalogue, an imported model, or an `org/name` of the hub, which is downloaded
-    /// into the shared Hugging Face cache where it is not there yet.
+    /// Opens a model: a folder, a name of the catalogue, an imported model, an `org/name` of the hub, which is downloaded into the
+    /// shared Hugging Face cache where it is not there yet, or the address of a server, such as `openai+http://localhost:8000/v1?model=NAME`
+    /// (docs/remote.md).
     ///
     /// # Errors
-    /// Where the model is not found, or its files disagree with each other; the error names file, tensor, expected and found.
+    /// Where the model is not found, its files disagree with each other, or the server does not answer; the error names the place, and
+    /// what was expected and found.
     pub fn open(name_or_path: &str) -> Result<Self> {
         Self::with_config(Config::model(name_or_path))
     }
@@ -62,21 +73,26 @@ impl Embedder {
         if config.batch_tokens == 0 || config.threads == Some(0) {
             return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
         }
-        let opened = match &config.model {
+        let model = match &config.model {
             None => open_default_model(&config)?,
             Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
-            Some(name) => open::folder(&locate(name, &config)?, name, &config)?,
+            Some(name) if config.is_remote() => open_remote(name, &config)?,
+            Some(name) => Model::Local(Box::new(open::folder(&locate(name, &config)?, name, &config)?)),
         };
+        #[cfg(not(feature = "vector-cache"))]
+        if config.vector_cache.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "vectors are to be kept, and this build keeps none")
+                .hint("build with the feature vector-cache"));
+        }
         let embedder = Self {
-            opened,
+            #[cfg(feature = "vector-cache")]
+            cache: Cache::of(&model, &config)?,
+            model,
             batch_tokens: config.batch_tokens,
             pool: Pool::shared(config.threads),
             profile: Mutex::new(Profile::default()),
         };
-        if config.warm_up {
-            embedder.warm_up()?;
-        }
-        Ok(embedder)
+        embedder.ready(config.warm_up)
     }
 
     /// Embeds one text.
@@ -101,16 +117,56 @@ impl Embedder {
     /// As [`Embedder::embed_batch`], and where the model has no prompt of that name.
     pub fn embed_batch_as(&self, texts: &[impl AsRef<str> + Sync], prompt: Prompt<'_>) -> Result<Embeddings> {
         let start = Instant::now();
-        let prompt = self.prompt_text(prompt)?;
-        let dim = self.dimensions();
-        let mut call = Call {
-            ids: Vec::new(),
-            done: 0,
-            out: vec![0.0; texts.len() * dim],
-            profile: Profile { texts: texts.len(), ..Profile::default() },
-        };
+        let told = self.told(prompt)?;
+        let mut profile = Profile { texts: texts.len(), ..Profile::default() };
+        let mut out = vec![0.0; texts.len() * self.dimensions()];
+        #[cfg(feature = "vector-cache")]
+        match &self.cache {
+            Some(cache) => self.embed_with(cache, texts, told, &mut out, &mut profile)?,
+            None => self.compute(texts, told, &|i| i, &mut out, &mut profile)?,
+        }
+        #[cfg(not(feature = "vector-cache"))]
+        self.compute(texts, told, &|i| i, &mut out, &mut profile)?;
+        profile.close(milliseconds(start.elapsed()));
+        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+        Ok(Embeddings::new(out, self.dimensions()))
+    }
+
+    /// One vector a text into `out`, by whatever the model is.
+    pub(crate) fn compute(
+        &self,
+        texts: &[impl AsRef<str> + Sync],
+        told: Told<'_>,
+        place: Place<'_>,
+        out: &mut [f32],
+        profile: &mut Profile,
+    ) -> Result<()> {
+        match &self.model {
+            Model::Local(opened) => self.embed_locally(opened, texts, told.text, place, out, profile),
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => {
+                let dim = self.dimensions();
+                let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+                remote.embed(&texts, told, place, profile, &mut |range, rows| {
+                    out[range.start * dim..range.end * dim].copy_from_slice(rows);
+                })
+            }
+        }
+    }
+
+    /// Texts to vectors by ids, the ids of the next texts while the vectors of the ones before are computed.
+    fn embed_locally(
+        &self,
+        opened: &Opened,
+        texts: &[impl AsRef<str> + Sync],
+        prompt: &str,
+        place: Place<'_>,
+        out: &mut [f32],
+        profile: &mut Profile,
+    ) -> Result<()> {
+        let mut call = Call { ids: Vec::new(), done: 0, out, profile, place };
         let _busy = self.pool.busy();
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, prompt);
+        let encode = |index: usize| encode(opened, texts[index].as_ref(), place(index), prompt);
         let mut windows = windows::ranges(texts, self.batch_tokens).map(|range| Window::new(range, &encode));
         let mut next = windows.next();
         if let Some(first) = &next {
@@ -126,31 +182,28 @@ impl Embedder {
             next = windows.next();
             match &next {
                 Some(next) => {
-                    let waited = next.run_during(&self.pool, || self.embed_ids(&mut call, false))?;
+                    let waited = next.run_during(&self.pool, || self.embed_ids(opened, &mut call, false))?;
                     call.profile.tokenize_ms += milliseconds(waited);
                 }
-                None => self.embed_ids(&mut call, true)?,
+                None => self.embed_ids(opened, &mut call, true)?,
             }
         }
-        let Call { out, mut profile, .. } = call;
-        profile.close(milliseconds(start.elapsed()));
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
-        Ok(Embeddings::new(out, dim))
+        Ok(())
     }
 
     /// Components of a vector.
     pub fn dimensions(&self) -> usize {
-        self.opened.info.dimensions
+        self.info().dimensions
     }
 
     /// The longest text in tokens, special tokens included.
     pub fn max_tokens(&self) -> usize {
-        self.opened.info.max_tokens
+        self.info().max_tokens
     }
 
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
-        &self.opened.info
+        self.model.info()
     }
 
     /// Where the time of the last finished call went.
@@ -161,9 +214,14 @@ impl Embedder {
     /// The token ids of a text as the model gets them: special tokens in, cut at the limit.
     ///
     /// # Errors
-    /// Where the text is longer than the limit and truncation is refused.
+    /// Where the text is longer than the limit and truncation is refused, and where the model is behind a server that does not tell: only
+    /// TEI-type servers do.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.opened.tokenizer.encode(text, "")?.ids)
+        match &self.model {
+            Model::Local(opened) => Ok(opened.tokenizer.encode(text, "")?.ids),
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => Ok(remote.tokenize(&[text])?.concat()),
+        }
     }
 
     /// The number of tokens that each text costs.
@@ -171,22 +229,65 @@ impl Embedder {
     /// # Errors
     /// As [`Embedder::tokenize`].
     pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, "");
-        let window = Window::new(0..texts.len(), &encode);
-        window.run(&self.pool);
-        Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
+        match &self.model {
+            Model::Local(opened) => {
+                let encode = |index: usize| encode(opened, texts[index].as_ref(), index, "");
+                let window = Window::new(0..texts.len(), &encode);
+                window.run(&self.pool);
+                Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
+            }
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => {
+                let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+                Ok(remote.tokenize(&texts)?.iter().map(Vec::len).collect())
+            }
+        }
     }
 
-    fn warm_up(&self) -> Result<()> {
-        let _busy = self.pool.busy();
-        let mut batch = Batch::default();
-        batch.push(&self.opened.tokenizer.encode("warm up", "")?.ids);
-        self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.dimensions()])?;
-        Ok(())
+    /// Warms a model of this machine up, where that is wanted, and learns the width of another.
+    fn ready(mut self, warm_up: bool) -> Result<Self> {
+        match &mut self.model {
+            Model::Local(opened) if warm_up => {
+                let _busy = self.pool.busy();
+                let mut batch = Batch::default();
+                batch.push(&opened.tokenizer.encode("warm up", "")?.ids);
+                opened.encoder.encode(&batch, 0, &mut vec![0.0; opened.info.dimensions])?;
+            }
+            Model::Local(_) => {}
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => {
+                use crate::remote::PROBE;
+                #[cfg(feature = "vector-cache")]
+                if let Some(cache) = &self.cache
+                    && let [Some(row)] = &cache.get(&[cache.key(Told::default(), PROBE)])[..]
+                {
+                    remote.measure(row)?;
+                    return Ok(self);
+                }
+                let mut row = Vec::new();
+                let mut profile = Profile::default();
+                remote.embed(&[PROBE], Told::default(), &|i| i, &mut profile, &mut |_, found| row = found.to_vec())?;
+                remote.measure(&row)?;
+                #[cfg(feature = "vector-cache")]
+                if let Some(cache) = &self.cache {
+                    cache.put(&[cache.key(Told::default(), PROBE)], &row, row.len());
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn told<'a>(&'a self, prompt: Prompt<'a>) -> Result<Told<'a>> {
+        let text = self.prompt_text(prompt)?;
+        match (&self.model, prompt) {
+            #[cfg(feature = "remote")]
+            (Model::Remote(_), Prompt::Name(name)) => Ok(Told { text: "", name: Some(name) }),
+            _ => Ok(Told { text, name: None }),
+        }
     }
 
     fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
-        let info = &self.opened.info;
+        let info = self.info();
         let text = match prompt {
             Prompt::None => "",
             Prompt::Text(text) => text,
@@ -203,21 +304,13 @@ impl Embedder {
         Ok(text)
     }
 
-    /// The ids of the text that is `index` in the caller's list.
-    fn encode(&self, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
-        self.opened.tokenizer.encode(text, prompt).map_err(|e| {
-            let message = format!("text {index}: {}", e.message());
-            Error::new(e.kind(), message).because(e)
-        })
-    }
-
     /// Computes the vectors of the texts whose ids are there, batch by batch. Unless they are the `last`, a rest of less than
     /// half a batch is left for a batch with those that follow.
-    fn embed_ids(&self, call: &mut Call, last: bool) -> Result<()> {
-        let Call { ids, done: first, out, profile } = call;
+    fn embed_ids(&self, opened: &Opened, call: &mut Call<'_>, last: bool) -> Result<()> {
+        let Call { ids, done: first, out, profile, place } = call;
         let dim = self.dimensions();
         // One prompt before every text of a call: its tokens are as many in each.
-        let skip = if self.opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
+        let skip = if opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
         let mut batch = Batch::default();
         let mut done = 0;
         while done < ids.len() {
@@ -238,14 +331,14 @@ impl Embedder {
             profile.tokens += batch.tokens();
             let from = *first + done;
             let rows = &mut out[from * dim..(from + batch.len()) * dim];
-            let stages = self.opened.encoder.encode(&batch, skip, rows)?;
+            let stages = opened.encoder.encode(&batch, skip, rows)?;
             profile.inference_ms += milliseconds(stages.inference);
             profile.pool_ms += milliseconds(stages.pool);
             profile.normalize_ms += milliseconds(stages.finish);
             if let Some(bad) = rows.iter().position(|x| !x.is_finite()) {
                 return Err(Error::new(
                     ErrorKind::Malformed,
-                    format!("text {} gave a vector that is not finite", from + bad / dim),
+                    format!("text {} gave a vector that is not finite", place(from + bad / dim)),
                 )
                 .hint("the model's weights overflow f32; check the file with `embral models info`"));
             }
@@ -259,8 +352,16 @@ impl Embedder {
 
 impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedder").field("info", &self.opened.info).finish_non_exhaustive()
+        f.debug_struct("Embedder").field("info", self.info()).finish_non_exhaustive()
     }
+}
+
+/// The ids of the text that is `index` in the caller's list.
+fn encode(opened: &Opened, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
+    opened.tokenizer.encode(text, prompt).map_err(|e| {
+        let message = format!("text {index}: {}", e.message());
+        Error::new(e.kind(), message).because(e)
+    })
 }
 
 fn milliseconds(duration: Duration) -> f64 {
@@ -268,14 +369,25 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 #[cfg(feature = "default-model")]
-fn open_default_model(config: &Config) -> Result<Opened> {
-    open::default_model(config)
+fn open_default_model(config: &Config) -> Result<Model> {
+    Ok(Model::Local(Box::new(open::default_model(config)?)))
 }
 
 #[cfg(not(feature = "default-model"))]
-fn open_default_model(_: &Config) -> Result<Opened> {
+fn open_default_model(_: &Config) -> Result<Model> {
     Err(Error::new(ErrorKind::NotFound, "no model was named, and this build carries no default model")
         .hint("name a model, or build with the feature default-model"))
+}
+
+#[cfg(feature = "remote")]
+fn open_remote(name: &str, config: &Config) -> Result<Model> {
+    Ok(Model::Remote(Box::new(crate::remote::Remote::open(name, config)?)))
+}
+
+#[cfg(not(feature = "remote"))]
+fn open_remote(name: &str, _: &Config) -> Result<Model> {
+    Err(Error::new(ErrorKind::Unsupported, format!("{name} is the address of a server, and this build speaks to none"))
+        .hint("build with the feature remote"))
 }
 
 /// The folder of a model, wherever it comes from.

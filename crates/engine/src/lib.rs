@@ -10,10 +10,11 @@
 //! # }
 //! ```
 //!
-//! [`Embedder::open`] takes a folder, a name or an `org/name` of the Hugging Face hub and gives the vectors that
+//! [`Embedder::open`] takes a folder, a name, an `org/name` of the Hugging Face hub or the address of a server and gives the vectors that
 //! sentence-transformers gives. The vector of a text is bitwise the same alone, in any batch, in any order and at any thread
 //! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
 
+pub mod cache;
 mod config;
 pub mod default_model;
 mod device;
@@ -26,6 +27,8 @@ mod packed;
 mod profile;
 mod prompt;
 pub mod quantize;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod similarity;
 pub mod store;
 mod windows;
@@ -44,3 +47,8 @@ pub use similarity::{similarity, top_k};
 #[cfg(all(doctest, feature = "default-model"))]
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
+
+/// Compiles the Rust of docs/remote.md.
+#[cfg(all(doctest, feature = "remote"))]
+#[doc = include_str!("../../../docs/remote.md")]
+pub struct RemotePage;

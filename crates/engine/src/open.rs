@@ -18,6 +18,26 @@ use std::path::Path;
 #[cfg(feature = "default-model")]
 const DEFAULT_MODEL_TOKENS: usize = 512;
 
+/// A whole model, by what goes in.
+pub(crate) enum Model {
+    /// Ids: a tokenizer, and an [`Encoder`] behind it.
+    Local(Box<Opened>),
+    /// Texts: a server, which has the tokenizer.
+    #[cfg(feature = "remote")]
+    Remote(Box<crate::remote::Remote>),
+}
+
+impl Model {
+    /// What it is.
+    pub(crate) fn info(&self) -> &ModelInfo {
+        match self {
+            Self::Local(opened) => &opened.info,
+            #[cfg(feature = "remote")]
+            Self::Remote(remote) => &remote.info,
+        }
+    }
+}
+
 /// A model that is ready to run.
 pub(crate) struct Opened<E: ?Sized = dyn Encoder> {
     pub(crate) tokenizer: Tokenizer,

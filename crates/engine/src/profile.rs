@@ -25,6 +25,8 @@ pub struct Profile {
     pub total_ms: f64,
     /// Texts embedded.
     pub texts: usize,
+    /// Texts whose vectors were kept from before: they cost no tokens.
+    pub cached: usize,
     /// Tokens computed, special tokens included.
     pub tokens: usize,
     /// Texts that were longer than the limit and were cut.
@@ -52,6 +54,7 @@ impl Profile {
         self.normalize_ms += call.normalize_ms;
         self.total_ms += call.total_ms;
         self.texts += call.texts;
+        self.cached += call.cached;
         self.tokens += call.tokens;
         self.truncated += call.truncated;
         self.tokens_per_second = rate(self.tokens, self.total_ms);
@@ -79,6 +82,9 @@ impl fmt::Display for Profile {
         ];
         for (stage, ms) in rows {
             writeln!(f, "{stage:<14}{ms:>10.3} ms")?;
+        }
+        if self.cached > 0 {
+            writeln!(f, "{} of the texts from the vector cache", self.cached)?;
         }
         write!(
             f,

@@ -13,3 +13,12 @@ pub enum Prompt<'a> {
     /// This text, as it is.
     Text(&'a str),
 }
+
+/// A prompt as it is used: put before the text, or told to a server with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told<'a> {
+    /// Put before the text.
+    pub(crate) text: &'a str,
+    /// The name of a prompt that a server puts before it.
+    pub(crate) name: Option<&'a str>,
+}

@@ -1,6 +1,8 @@
 //! The seeds of the fuzz targets through the same checks, without a fuzzer.
-#![cfg(feature = "import")]
+#![cfg(all(feature = "import", feature = "remote"))]
 
+#[path = "../../../fuzz/cases/answer.rs"]
+mod answer;
 #[path = "../../../fuzz/cases/archive.rs"]
 mod archive;
 #[path = "../../../fuzz/cases/seeds.rs"]
@@ -9,4 +11,9 @@ mod seeds;
 #[test]
 fn archives() {
     seeds::run("archive", archive::case);
+}
+
+#[test]
+fn answers() {
+    seeds::run("answer", answer::case);
 }

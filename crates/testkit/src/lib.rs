@@ -1,4 +1,5 @@
-//! Oracles, tolerances and golden files for Embral's tests.
+//! Oracles, tolerances, golden files and a scripted server for Embral's tests.
 
 pub mod golden;
 pub mod oracle;
+pub mod server;

@@ -33,7 +33,7 @@ struct TextsFlags {
     /// The texts, one a line
     #[arg(long, value_name = "FILE")]
     texts: PathBuf,
-    /// The model: a folder or a name [default: the model inside embral]
+    /// The model: a folder, a name or the address of a server [default: the model inside embral]
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
     /// The numbers in which the model is computed: f32, bf16 or int8

@@ -35,6 +35,8 @@ struct Findings {
     imported: PathBuf,
     packed: Option<PathBuf>,
     packed_bytes: u64,
+    vectors: Option<PathBuf>,
+    vectors_bytes: u64,
     models: Vec<Model>,
     default_model: Option<&'static str>,
     environment: Vec<(&'static str, String)>,
@@ -55,13 +57,15 @@ enum Trial {
     Fails { error: String },
 }
 
-/// Variables that change what embral does. The value of a token is not shown.
-const VARIABLES: [&str; 12] = [
+/// Variables that change what embral does.
+const VARIABLES: [&str; 14] = [
     "EMBRAL_ISA",
     "EMBRAL_THREADS",
     "EMBRAL_HOME",
     "EMBRAL_CACHE",
     "EMBRAL_PACKED_CACHE",
+    crate::vectors::VARIABLE,
+    "EMBRAL_API_KEY",
     "HF_HOME",
     "HF_HUB_CACHE",
     "HUGGINGFACE_HUB_CACHE",
@@ -70,6 +74,9 @@ const VARIABLES: [&str; 12] = [
     "HF_TOKEN",
     "HF_TOKEN_PATH",
 ];
+
+/// Variables whose value is not shown.
+const SECRET: [&str; 2] = ["HF_TOKEN", "EMBRAL_API_KEY"];
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let findings = look()?;
@@ -86,10 +93,12 @@ fn look() -> Result<Findings> {
         ("hub", cfg!(feature = "hub")),
         ("import", cfg!(feature = "import")),
         ("parquet", cfg!(feature = "parquet")),
+        ("remote", cfg!(feature = "remote")),
+        ("vector-cache", cfg!(feature = "vector-cache")),
     ];
     let variable = |name: &'static str| {
         let value = std::env::var(name).ok()?;
-        Some((name, if name == "HF_TOKEN" { "set".to_owned() } else { value }))
+        Some((name, if SECRET.contains(&name) { "set".to_owned() } else { value }))
     };
     Ok(Findings {
         version: env!("CARGO_PKG_VERSION"),
@@ -108,11 +117,23 @@ fn look() -> Result<Findings> {
         imported: store.environment().imported.clone(),
         packed_bytes: packed.as_ref().map_or(Ok(0), PackedFolder::bytes)?,
         packed: packed.map(|p| p.path().to_owned()),
+        vectors: store.environment().vectors.clone(),
+        vectors_bytes: vectors_bytes(&store),
         models: store.list()?.into_iter().map(|m| Model { name: m.name, bytes: m.bytes }).collect(),
         default_model: cfg!(feature = "default-model").then_some(default_model::NAME),
         environment: VARIABLES.into_iter().filter_map(variable).collect(),
         trial: trial(),
     })
+}
+
+#[cfg(feature = "vector-cache")]
+fn vectors_bytes(store: &Store) -> u64 {
+    store.vectors().map_or(0, |vectors| vectors.bytes())
+}
+
+#[cfg(not(feature = "vector-cache"))]
+fn vectors_bytes(_: &Store) -> u64 {
+    0
 }
 
 fn trial() -> Trial {
@@ -153,6 +174,9 @@ fn print(f: &Findings) -> Result<String> {
     row("imported into", &f.imported.display().to_string())?;
     if let Some(packed) = &f.packed {
         row("packed weights", &format!("{} ({:.1} MB)", packed.display(), f.packed_bytes as f64 / 1e6))?;
+    }
+    if let Some(vectors) = f.vectors.as_ref().filter(|_| f.vectors_bytes > 0) {
+        row("vector cache", &format!("{} ({:.1} MB)", vectors.display(), f.vectors_bytes as f64 / 1e6))?;
     }
     if f.models.is_empty() {
         row("models", "none yet (embral models pull NAME, or embral models import FILE)")?;

@@ -480,7 +480,8 @@ impl Model<'_> {
 
 fn prompt_text<'a>(prompt: Prompt<'a>, embedder: &'a Embedder) -> &'a str {
     let info = embedder.info();
-    let named = |name: &str| info.prompts.get(name).map_or("", String::as_str);
+    // A prompt that a server has is known by its name alone.
+    let named = |name: &'a str| info.prompts.get(name).filter(|text| !text.is_empty()).map_or(name, String::as_str);
     match prompt {
         Prompt::None => "",
         Prompt::Text(text) => text,

@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
 mod bench;
+#[cfg(feature = "vector-cache")]
+mod cache;
 mod completions;
 mod distill;
 mod doctor;
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Search(Box<search::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
+    #[cfg(feature = "vector-cache")]
+    Cache(cache::Flags),
     Kernels(kernels::Flags),
     Inspect(inspect::Flags),
     Distill(distill::Flags),
@@ -37,6 +41,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Search(flags) => search::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
+        #[cfg(feature = "vector-cache")]
+        Command::Cache(flags) => cache::run(&flags),
         Command::Inspect(flags) => inspect::run(&flags),
         Command::Kernels(flags) => kernels::run(&flags),
         Command::Distill(flags) => distill::run(&flags),

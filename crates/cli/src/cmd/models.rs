@@ -33,7 +33,7 @@ enum What {
     },
     /// Print what a model is
     Info {
-        /// A folder, a name of the list, or an org/name of the hub that is on this machine
+        /// A folder, a name of the list, an org/name of the hub that is on this machine, or the address of a server
         #[arg(value_name = "NAME")]
         name: Option<String>,
         /// Print one JSON object
@@ -194,8 +194,10 @@ struct About<'a> {
 }
 
 fn info(name: Option<&str>, json: bool) -> Result<String> {
-    // Looking at a model does not fetch it.
-    let config = Config { model: name.map(str::to_owned), offline: true, warm_up: false, ..Config::default() };
+    let config = Config { model: name.map(str::to_owned), warm_up: false, ..Config::default() };
+    // Looking at a model does not fetch it; one behind an address is asked.
+    let config = Config { offline: !config.is_remote(), ..config };
+    let remote = config.is_remote();
     let embedder = Embedder::with_config(config)?;
     let info = embedder.info();
     if json {
@@ -205,6 +207,18 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     let mut out = String::new();
     let mut row = |key: &str, value: &str| writeln!(out, "{key:<12}  {value}");
     row("name", &info.name)?;
+    if remote {
+        row("kind", &info.architecture)?;
+        row("dimensions", &info.dimensions.to_string())?;
+        if info.max_tokens < usize::MAX {
+            row("max tokens", &info.max_tokens.to_string())?;
+        }
+        row("normalised", if info.normalize { "yes" } else { "no" })?;
+        for name in info.prompts.keys() {
+            row("prompt", &format!("{name}: of the server"))?;
+        }
+        return Ok(out);
+    }
     row("path", &info.path.as_ref().map_or_else(|| "inside embral".into(), |p| p.display().to_string()))?;
     row("architecture", &info.architecture)?;
     row("dimensions", &info.dimensions.to_string())?;

@@ -5,5 +5,7 @@ mod documents;
 mod failures;
 mod formats;
 mod process;
+mod remote;
 mod resume;
 mod streams;
+mod vectors;

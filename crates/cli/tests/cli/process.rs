@@ -22,8 +22,16 @@ pub(crate) fn model(name: &str) -> PathBuf {
 pub(crate) fn embral(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_embral"));
     command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    for name in ["HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "EMBRAL_THREADS"]
-    {
+    for name in [
+        "HF_TOKEN",
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HUGGINGFACE_HUB_CACHE",
+        "EMBRAL_THREADS",
+        "EMBRAL_VECTOR_CACHE",
+        "EMBRAL_API_KEY",
+    ] {
         command.env_remove(name);
     }
     command

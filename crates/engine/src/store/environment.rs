@@ -24,6 +24,11 @@ pub struct Environment {
     /// The folder of packed weights: `packed` in `EMBRAL_CACHE`, which is by default `embral` in the user's cache folder. `None` where
     /// there is no home folder either.
     pub packed: Option<PathBuf>,
+    /// The folder of vectors where none is named: `vectors` beside `packed`.
+    pub vectors: Option<PathBuf>,
+    /// Which vectors are kept: `EMBRAL_VECTOR_CACHE`, as it stands there. The command reads it; the library keeps what
+    /// [`Config::vector_cache`](crate::Config::vector_cache) says.
+    pub vector_cache: Option<String>,
     /// Whether packed weights are kept: not where `EMBRAL_PACKED_CACHE` is `0`.
     pub keep_packed: bool,
 }
@@ -38,6 +43,8 @@ impl std::fmt::Debug for Environment {
             .field("token", &self.token.as_ref().map(|_| "set"))
             .field("offline", &self.offline)
             .field("packed", &self.packed)
+            .field("vectors", &self.vectors)
+            .field("vector_cache", &self.vector_cache)
             .field("keep_packed", &self.keep_packed)
             .finish()
     }
@@ -80,7 +87,7 @@ impl Environment {
         } else {
             path("XDG_CACHE_HOME").or_else(|| in_home(".cache"))
         };
-        let packed = path("EMBRAL_CACHE").or_else(|| cache.map(|cache| cache.join("embral"))).map(|c| c.join("packed"));
+        let cache = path("EMBRAL_CACHE").or_else(|| cache.map(|cache| cache.join("embral")));
         let embral_home = path("EMBRAL_HOME").or_else(|| data.map(|data| data.join("embral"))).ok_or_else(no_home)?;
         let token_file = path("HF_TOKEN_PATH").or_else(|| hf_home.map(|folder| folder.join("token")));
         let token = text("HF_TOKEN").or_else(|| fs::read_to_string(token_file?).ok());
@@ -95,7 +102,9 @@ impl Environment {
             ),
             token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
             offline: text("HF_HUB_OFFLINE").is_some_and(truth),
-            packed,
+            packed: cache.as_ref().map(|cache| cache.join("packed")),
+            vectors: cache.map(|cache| cache.join("vectors")),
+            vector_cache: text("EMBRAL_VECTOR_CACHE"),
             keep_packed: !text("EMBRAL_PACKED_CACHE").is_some_and(denial),
         })
     }
@@ -140,6 +149,9 @@ mod tests {
         }
         let e = of(&[home, ("EMBRAL_CACHE", "~/c"), ("EMBRAL_PACKED_CACHE", "0")]).unwrap();
         assert_eq!((e.packed, e.keep_packed), (Some("/h/c/packed".into()), false));
+        assert_eq!((e.vectors, e.vector_cache), (Some("/h/c/vectors".into()), None));
+        let e = of(&[home, ("EMBRAL_VECTOR_CACHE", "memory")]).unwrap();
+        assert_eq!(e.vector_cache.as_deref(), Some("memory"));
         assert!(of(&[]).unwrap_err().to_string().contains("HF_HOME"));
         assert!(of(&[("HF_HOME", "/x"), ("EMBRAL_HOME", "/e")]).is_ok());
     }

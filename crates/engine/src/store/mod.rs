@@ -103,6 +103,12 @@ impl Store {
         self.environment.packed.clone().map(PackedFolder::new)
     }
 
+    /// The folder of vectors where none is named; nothing where no variable says where it is.
+    #[cfg(feature = "vector-cache")]
+    pub fn vectors(&self) -> Option<crate::cache::VectorFolder> {
+        self.environment.vectors.clone().map(crate::cache::VectorFolder::new)
+    }
+
     /// The settings.
     pub fn environment(&self) -> &Environment {
         &self.environment
@@ -111,6 +117,7 @@ impl Store {
     /// The folder of a model, fetched if need be. `name` is, in this order: a folder; an imported model; a name of the catalogue
     /// or an `org/name`, which is looked for in the cache and then on the hub. What is in the cache is found without a network.
     pub fn resolve(&self, name: &str, options: ResolveOptions<'_>) -> Result<PathBuf> {
+        no_address(name)?;
         if let Some(folder) = local(name)? {
             return Ok(folder);
         }
@@ -261,8 +268,18 @@ fn local(name: &str) -> Result<Option<PathBuf>> {
         .hint("a model is a folder, a name that embral models list shows, or org/name of the hub"))
 }
 
+/// Refuses the address of a server.
+fn no_address(name: &str) -> Result<()> {
+    if !crate::config::is_address(name) {
+        return Ok(());
+    }
+    let message = format!("{name} is the address of a server, and the files of a model are needed here");
+    Err(Error::new(ErrorKind::InvalidInput, message).hint("name a folder or a model of the hub"))
+}
+
 /// The repository that a name stands for.
 fn repo_of(name: &str) -> Result<String> {
+    no_address(name)?;
     name::check(name)?;
     match catalogue::find(name) {
         Some(entry) => Ok(entry.repo.to_owned()),

@@ -49,6 +49,8 @@ impl Setting {
             token: Some("hf_secret".to_owned()),
             offline: false,
             packed: Some(folder.path().join("packed")),
+            vectors: Some(folder.path().join("vectors")),
+            vector_cache: None,
             keep_packed: true,
         };
         Self { _folder: folder, store: Store::new(environment) }

@@ -1,0 +1,576 @@
+//! The vectors on disk: one SQLite database a folder, which any number of processes use at once.
+//!
+//! Readers see what was committed last and wait for nobody; writers take turns; a process that is killed leaves what it had committed
+//! (write-ahead log). A record carries its whole key and a checksum over key and vector, so that a damaged one is no vector. What goes
+//! wrong is reported once, and the store is left alone from then on: the vectors are computed.
+
+use super::{VectorCache, key::Key};
+use embral_types::{Error, ErrorKind, Result};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::{
+    fs,
+    hash::Hasher,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use twox_hash::xxhash3_64::Hasher as XxHash3_64;
+
+const FILE: &str = "vectors.sqlite";
+/// What SQLite puts beside it.
+const BESIDE: [&str; 2] = ["vectors.sqlite-wal", "vectors.sqlite-shm"];
+/// Marks the file as ours: "embv".
+const APPLICATION: i64 = 0x656d_6276;
+const FORM: i64 = 1;
+/// How long a call waits for other processes; then the vectors are computed, or not kept.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A vector that was used counts as used now where its time is older than this, so that most reads write nothing.
+const REFRESH_SECONDS: i64 = 3600;
+/// Records removed in one step.
+const STEP: usize = 256;
+/// Bytes of a record beside its numbers: key, checksum, times and its entries in two indices.
+const OVERHEAD: usize = 160;
+/// Bytes that the log keeps after it was taken over into the file.
+const LOG_BYTES: u64 = 4 << 20;
+const CHECKSUM: usize = size_of::<u64>();
+
+/// `page_size` before the first table: five vectors of 384 components a page.
+const SETTINGS: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
+/// `hash` is the first 8 bytes of the key; ids grow, so that what is removed together lies together.
+const TABLES: &str = "CREATE TABLE vectors (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL UNIQUE, key BLOB NOT NULL,
+        used INTEGER NOT NULL, value BLOB NOT NULL);
+    CREATE INDEX by_use ON vectors (used);";
+
+/// A store that is open, until something goes wrong with it.
+pub(super) struct Disk {
+    connection: Mutex<Option<Connection>>,
+    file: PathBuf,
+    limit: u64,
+    report: fn(&Error),
+    /// A damaged vector has been reported.
+    damaged: AtomicBool,
+}
+
+impl Disk {
+    pub(super) fn open(folder: &Path, settings: &VectorCache) -> Self {
+        let file = folder.join(FILE);
+        let connection = fs::create_dir_all(folder)
+            .map_err(|e| Error::io("cannot create the folder", folder, e))
+            .and_then(|()| connect(&file))
+            .inspect_err(|e| (settings.report)(&without(e)));
+        let (limit, report) = (settings.disk_bytes, settings.report);
+        Self { connection: connection.ok().into(), file, limit, report, damaged: AtomicBool::new(false) }
+    }
+
+    /// What is kept under each key.
+    pub(super) fn get(&self, keys: &[Key]) -> Vec<Option<Box<[f32]>>> {
+        let found = self.with(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let mut old = Vec::new();
+            let mut damaged = false;
+            let now = seconds();
+            let mut found = Vec::with_capacity(keys.len());
+            {
+                let mut select = transaction.prepare("SELECT id, key, used, value FROM vectors WHERE hash = ?1")?;
+                for key in keys {
+                    let read = |row: &rusqlite::Row<'_>| {
+                        let blob = |i| row.get_ref(i).map(|v| v.as_blob().unwrap_or_default().to_vec());
+                        Ok((row.get(0)?, blob(1)?, row.get(2)?, blob(3)?))
+                    };
+                    let row: Option<(i64, Vec<u8>, i64, Vec<u8>)> = select.query_row([hash(key)], read).optional()?;
+                    let of_this = row.filter(|(_, k, _, _)| k == key);
+                    found.push(of_this.and_then(|(id, _, used, value)| {
+                        let vector = decode(key, &value);
+                        damaged |= vector.is_none();
+                        if now - used > REFRESH_SECONDS {
+                            old.push(id);
+                        }
+                        vector
+                    }));
+                }
+            }
+            drop(transaction);
+            Ok((found, old, damaged))
+        });
+        let Some((found, old, damaged)) = found else { return vec![None; keys.len()] };
+        if damaged && !self.damaged.swap(true, Ordering::Relaxed) {
+            let error = Error::new(ErrorKind::Malformed, "a vector of the cache is damaged: it is computed again");
+            (self.report)(&error.in_file(&self.file));
+        }
+        if !old.is_empty() {
+            self.with(|connection| {
+                let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+                for id in &old {
+                    transaction.execute("UPDATE vectors SET used = ?1 WHERE id = ?2", params![seconds(), id])?;
+                }
+                transaction.commit()
+            });
+        }
+        found
+    }
+
+    /// Keeps vectors of `dim` components, all of them or, where other processes are in the way, none.
+    pub(super) fn put(&self, keys: &[Key], rows: &[f32], dim: usize) {
+        let shrink = self.with(|connection| {
+            let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
+            let fits = make_room(&transaction, self.limit, (keys.len() * (dim * size_of::<f32>() + OVERHEAD)) as u64)?;
+            if fits {
+                let mut insert = transaction
+                    .prepare("INSERT OR REPLACE INTO vectors (hash, key, used, value) VALUES (?1, ?2, ?3, ?4)")?;
+                for (key, row) in keys.iter().zip(rows.chunks_exact(dim.max(1))) {
+                    insert.execute(params![hash(key), key, seconds(), encode(key, row)])?;
+                }
+            }
+            let shrink = pages(&transaction)?.all > self.limit;
+            transaction.commit()?;
+            Ok(shrink)
+        });
+        if shrink == Some(true) {
+            // A row a page that is given back.
+            self.with(|connection| connection.pragma_query(None, "incremental_vacuum", |_| Ok(())));
+        }
+    }
+
+    /// Runs `work`; what goes wrong is reported, and ends the use of the store. That others are writing is nothing wrong.
+    fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        match work(connection.as_ref()?) {
+            Ok(done) => Some(done),
+            Err(e) => {
+                if !is_busy(&e) {
+                    *connection = None;
+                    (self.report)(&without(&failed(&self.file, &e)));
+                }
+                None
+            }
+        }
+    }
+}
+
+/// A folder of vectors as a user sees it: how much is in it, and a way to empty it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorFolder {
+    path: PathBuf,
+}
+
+impl VectorFolder {
+    /// The folder at `path`, whether it is there or not.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of its files; 0 where there are none.
+    pub fn bytes(&self) -> u64 {
+        let size = |name: &str| fs::metadata(self.path.join(name)).map_or(0, |m| m.len());
+        size(FILE) + BESIDE.map(size).iter().sum::<u64>()
+    }
+
+    /// The number of vectors; 0 where there is no store.
+    ///
+    /// # Errors
+    /// Where the store cannot be read.
+    pub fn vectors(&self) -> Result<u64> {
+        let file = self.path.join(FILE);
+        if !file.exists() {
+            return Ok(0);
+        }
+        let count = connect(&file)?.query_row("SELECT count(*) FROM vectors", [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(|e| failed(&file, &e))
+    }
+
+    /// Looks at the whole store for damage.
+    ///
+    /// # Errors
+    /// Where there is some.
+    pub fn check(&self) -> Result<()> {
+        let file = self.path.join(FILE);
+        if !file.exists() {
+            return Ok(());
+        }
+        let found = connect(&file)?.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+        match found.map_err(|e| failed(&file, &e))? {
+            ok if ok == "ok" => Ok(()),
+            damage => Err(Error::new(ErrorKind::Malformed, format!("the vector cache is damaged: {damage}"))
+                .in_file(file)
+                .hint("`embral cache clear` empties it")),
+        }
+    }
+
+    /// Removes every vector and says how many bytes that freed. Processes that use the store go on with an empty one; a store that is
+    /// damaged is removed.
+    ///
+    /// # Errors
+    /// Where other processes do not let go of it, or a file cannot be removed.
+    pub fn clear(&self) -> Result<u64> {
+        let before = self.bytes();
+        let file = self.path.join(FILE);
+        if !file.exists() {
+            return Ok(0);
+        }
+        let emptied = connect(&file).and_then(|connection| {
+            let all = "DELETE FROM vectors; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);";
+            connection.execute_batch(all).map_err(|e| failed(&file, &e))
+        });
+        match emptied {
+            Err(e) if e.kind() == ErrorKind::Malformed => {
+                // Under its names nobody can be using it: whoever met the damage has let go of it.
+                for name in [FILE].iter().chain(&BESIDE) {
+                    let path = self.path.join(name);
+                    match fs::remove_file(&path) {
+                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Error::io("cannot remove", path, e));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            other => other?,
+        }
+        Ok(before.saturating_sub(self.bytes()))
+    }
+}
+
+fn connect(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.execute_batch(SETTINGS)?;
+        connection.pragma_update(None, "journal_size_limit", LOG_BYTES as i64)?;
+        let form = |c: &Connection| -> rusqlite::Result<(i64, i64)> {
+            let number = |name| c.pragma_query_value(None, name, |row| row.get(0));
+            Ok((number("application_id")?, number("user_version")?))
+        };
+        if form(&connection)? == (0, 0) {
+            // Of several processes that find no table one makes it.
+            let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
+            let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+            if tables == 0 {
+                transaction.execute_batch(TABLES)?;
+                transaction.pragma_update(None, "application_id", APPLICATION)?;
+                transaction.pragma_update(None, "user_version", FORM)?;
+            }
+            transaction.commit()?;
+        }
+        let form = form(&connection)?;
+        Ok((connection, form))
+    };
+    let (connection, form) = open().map_err(|e: rusqlite::Error| failed(file, &e))?;
+    if form == (APPLICATION, FORM) {
+        return Ok(connection);
+    }
+    let message = format!("a database, but no vector cache of this version: expected form {FORM}, found {form:?}");
+    Err(Error::new(ErrorKind::Unsupported, message).in_file(file).hint("name another folder"))
+}
+
+/// Bytes of the database: of all its pages, and of those that hold something.
+struct Pages {
+    all: u64,
+    used: u64,
+}
+
+fn pages(connection: &Connection) -> rusqlite::Result<Pages> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    let (size, all, free) = (number("page_size")?, number("page_count")?, number("freelist_count")?);
+    Ok(Pages { all: all * size, used: all.saturating_sub(free) * size })
+}
+
+/// Removes the vectors used longest ago until `more` bytes fit; whether they do. A sixteenth goes with them, so that it is seldom.
+fn make_room(transaction: &Transaction<'_>, limit: u64, more: u64) -> rusqlite::Result<bool> {
+    if pages(transaction)?.used + more <= limit {
+        return Ok(true);
+    }
+    let Some(target) = (limit - limit / 16).checked_sub(more) else { return Ok(false) };
+    let mut remove =
+        transaction.prepare("DELETE FROM vectors WHERE id IN (SELECT id FROM vectors ORDER BY used, id LIMIT ?1)")?;
+    while pages(transaction)?.used > target {
+        if remove.execute([STEP as i64])? == 0 {
+            return Ok(pages(transaction)?.used + more <= limit);
+        }
+    }
+    Ok(true)
+}
+
+fn hash(key: &Key) -> i64 {
+    i64::from_le_bytes(key[..8].try_into().expect("a key has 32 bytes"))
+}
+
+/// Little-endian floats and the checksum of key and floats.
+fn encode(key: &Key, row: &[f32]) -> Vec<u8> {
+    let mut value: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sum = checksum(key, &value);
+    value.extend(sum.to_le_bytes());
+    value
+}
+
+/// The vector of a record, where it is whole.
+fn decode(key: &Key, value: &[u8]) -> Option<Box<[f32]>> {
+    let (numbers, sum) = value.split_at_checked(value.len().checked_sub(CHECKSUM)?)?;
+    let sum = u64::from_le_bytes(sum.try_into().ok()?);
+    let whole = numbers.len().is_multiple_of(size_of::<f32>()) && checksum(key, numbers) == sum;
+    let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("a chunk has four bytes"));
+    whole.then(|| numbers.chunks_exact(size_of::<f32>()).map(number).collect())
+}
+
+fn checksum(key: &Key, numbers: &[u8]) -> u64 {
+    let mut hasher = XxHash3_64::new();
+    hasher.write(key);
+    hasher.write(numbers);
+    hasher.finish()
+}
+
+fn seconds() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs().try_into().unwrap_or(i64::MAX))
+}
+
+fn is_busy(e: &rusqlite::Error) -> bool {
+    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+fn failed(file: &Path, e: &rusqlite::Error) -> Error {
+    let (kind, hint) = match e.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            (ErrorKind::Malformed, "`embral cache clear` removes what is damaged")
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Io, "other processes are using it: try again")
+        }
+        Some(ErrorCode::DiskFull) => (ErrorKind::Io, "make room on the disk"),
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => (ErrorKind::Io, "is the folder writable?"),
+        // A table or column that is not there: not what we wrote.
+        None | Some(ErrorCode::Unknown) => (ErrorKind::Malformed, "`embral cache clear` removes what is damaged"),
+        Some(_) => (ErrorKind::Io, "name another folder"),
+    };
+    Error::new(kind, format!("the vector cache cannot be used: {e}")).in_file(file).hint(hint)
+}
+
+/// The same error, with what happens now.
+fn without(e: &Error) -> Error {
+    Error::new(e.kind(), format!("{e}; going on without"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::RefCell, process::Command};
+
+    const DIM: usize = 384;
+
+    thread_local! {
+        static REPORTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    fn reports() -> Vec<String> {
+        REPORTS.with(RefCell::take)
+    }
+
+    fn open(folder: &Path, disk_bytes: u64) -> Disk {
+        let report = |e: &Error| REPORTS.with(|reports| reports.borrow_mut().push(e.to_string()));
+        Disk::open(folder, &VectorCache { disk_bytes, report, ..VectorCache::in_folder(folder) })
+    }
+
+    fn key(n: u32) -> Key {
+        let mut key = [7; 32];
+        key[..4].copy_from_slice(&n.wrapping_mul(0x9e37_79b9).to_le_bytes());
+        key[8..12].copy_from_slice(&n.to_le_bytes());
+        key
+    }
+
+    fn row(n: u32) -> Vec<f32> {
+        (0..DIM).map(|i| (n as f32 + 0.1) * (i as f32 - 0.7)).collect()
+    }
+
+    fn put(disk: &Disk, numbers: std::ops::Range<u32>) {
+        let keys: Vec<Key> = numbers.clone().map(key).collect();
+        let rows: Vec<f32> = numbers.flat_map(row).collect();
+        disk.put(&keys, &rows, DIM);
+    }
+
+    fn has(disk: &Disk, n: u32) -> bool {
+        match &disk.get(&[key(n)])[0] {
+            Some(found) => {
+                let same = found.iter().map(|x| x.to_bits()).eq(row(n).iter().map(|x| x.to_bits()));
+                assert!(same, "vector {n} is another one");
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[test]
+    fn what_was_put_comes_back_bit_for_bit_and_to_others() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("a/b");
+        let disk = open(&folder, 1 << 20);
+        put(&disk, 0..10);
+        let odd = [f32::MIN_POSITIVE / 2.0, -0.0, f32::MAX];
+        disk.put(&[key(99)], &odd, 3);
+        let other = open(&folder, 1 << 20);
+        assert!((0..10).all(|n| has(&other, n)) && !has(&other, 10));
+        let back = other.get(&[key(99)]).remove(0).unwrap();
+        assert!(back.iter().zip(odd).all(|(a, b)| a.to_bits() == b.to_bits()));
+        assert_eq!(VectorFolder::new(&folder).vectors().unwrap(), 11);
+        let whole = VectorFolder::new(&folder);
+        assert!(whole.bytes() > 0 && whole.clear().unwrap() > 0);
+        assert_eq!(whole.vectors().unwrap(), 0);
+        assert!(!has(&other, 1));
+        put(&other, 1..2);
+        assert!(has(&disk, 1));
+        assert_eq!(reports(), [""; 0]);
+    }
+
+    #[test]
+    fn the_store_keeps_to_its_bytes_and_those_used_last_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let limit = 512 << 10;
+        let disk = open(home.path(), limit);
+        for start in (0..2000).step_by(50) {
+            put(&disk, start..start + 50);
+        }
+        let kept = (0..2000).filter(|&n| has(&disk, n)).count();
+        assert!(has(&disk, 1999) && !has(&disk, 0));
+        assert!((100..350).contains(&kept), "{kept} of 1.6 kB in 512 KiB");
+        let file = fs::metadata(home.path().join(FILE)).unwrap().len();
+        assert!(file <= limit + (64 << 10), "{file}");
+        let smaller = open(home.path(), 128 << 10);
+        put(&smaller, 3000..3001);
+        drop((disk, smaller));
+        let file = fs::metadata(home.path().join(FILE)).unwrap().len();
+        assert!(file <= 192 << 10, "{file}");
+        let none = open(home.path(), 0);
+        put(&none, 5000..5001);
+        assert!(!has(&none, 5000));
+        assert_eq!(reports(), [""; 0]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_no_vector_and_is_reported_once() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = open(home.path(), 1 << 20);
+        put(&disk, 0..4);
+        let connection = connect(&home.path().join(FILE)).unwrap();
+        let change = |sql: &str, n: u32| assert_eq!(connection.execute(sql, [hash(&key(n))]).unwrap(), 1);
+        // A bit of a component, the vector of another, half a vector, and the key of another text.
+        change("UPDATE vectors SET value = CAST(x'00' || substr(value, 2) AS BLOB) WHERE hash = ?1", 0);
+        let of = hash(&key(3));
+        change(&format!("UPDATE vectors SET value = (SELECT value FROM vectors WHERE hash = {of}) WHERE hash = ?1"), 1);
+        change("UPDATE vectors SET value = substr(value, 1, 40) WHERE hash = ?1", 2);
+        assert!(!has(&disk, 0) && !has(&disk, 1) && !has(&disk, 2) && has(&disk, 3));
+        let lines = reports();
+        assert!(lines.len() == 1 && lines[0].contains("is damaged: it is computed again"), "{lines:?}");
+        change("UPDATE vectors SET key = zeroblob(32) WHERE hash = ?1", 3);
+        assert!(!has(&disk, 3));
+        put(&disk, 0..4);
+        assert!((0..4).all(|n| has(&disk, n)));
+        assert_eq!(reports(), [""; 0]);
+    }
+
+    #[test]
+    fn a_damaged_file_is_left_alone_until_it_is_cleared() {
+        let home = tempfile::tempdir().unwrap();
+        drop({
+            let disk = open(home.path(), 1 << 20);
+            put(&disk, 0..200);
+            disk
+        });
+        let file = home.path().join(FILE);
+        let whole = fs::read(&file).unwrap();
+        let mut torn = whole.clone();
+        torn[8192..].iter_mut().step_by(3).for_each(|b| *b ^= 0x5a);
+        for bytes in [&b"no database at all, and longer than its header is"[..], &whole[..9000], &torn] {
+            fs::write(&file, bytes).unwrap();
+            let disk = open(home.path(), 1 << 20);
+            assert!(!(0..200).all(|n| has(&disk, n)));
+            put(&disk, 0..200);
+            let lines = reports();
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].contains("embral cache clear") && lines[0].contains("going on without"), "{lines:?}");
+            VectorFolder::new(home.path()).clear().unwrap();
+            let disk = open(home.path(), 1 << 20);
+            put(&disk, 0..3);
+            assert!(has(&disk, 2) && reports().is_empty());
+        }
+        // The database of somebody else is not touched.
+        fs::remove_file(&file).unwrap();
+        Connection::open(&file).unwrap().execute_batch("CREATE TABLE precious (x)").unwrap();
+        let disk = open(home.path(), 1 << 20);
+        put(&disk, 0..3);
+        assert!(reports()[0].contains("no vector cache of this version"));
+        assert!(VectorFolder::new(home.path()).clear().is_err() && VectorFolder::new(home.path()).vectors().is_err());
+        assert!(Connection::open(&file).unwrap().execute("SELECT * FROM precious", []).is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_is_reported() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("file"), "").unwrap();
+        let disk = open(&home.path().join("file/folder"), 1 << 20);
+        put(&disk, 0..1);
+        assert!(!has(&disk, 0));
+        let lines = reports();
+        assert!(lines.len() == 1 && lines[0].contains("cannot create the folder"), "{lines:?}");
+    }
+
+    /// The folder that the processes of the next test share.
+    const SHARED: &str = "EMBRAL_TEST_VECTORS";
+    const PROCESSES: u32 = 4;
+    const EACH: u32 = 400;
+
+    /// Alone a few rounds; as a process of the next test until it is killed.
+    #[test]
+    fn what_is_written_again_and_again_is_there() {
+        let shared = std::env::var_os(SHARED);
+        let home = tempfile::tempdir().unwrap();
+        let disk = open(shared.as_deref().map_or(home.path(), Path::new), 64 << 20);
+        let rounds = if shared.is_some() { 100_000 } else { 20 };
+        for start in (0..EACH * PROCESSES).step_by(20).cycle().take(rounds) {
+            put(&disk, start..start + 20);
+            assert!(has(&disk, start));
+        }
+        assert_eq!(reports(), [""; 0]);
+    }
+
+    #[test]
+    fn processes_share_the_store_and_a_kill_leaves_it_whole() {
+        let home = tempfile::tempdir().unwrap();
+        let name = "cache::disk::tests::what_is_written_again_and_again_is_there";
+        let start = || {
+            Command::new(std::env::current_exe().unwrap())
+                .args([name, "--exact"])
+                .env(SHARED, home.path())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let folder = VectorFolder::new(home.path());
+        for round in 0..6 {
+            let mut children: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
+            let deadline = std::time::Instant::now() + Duration::from_secs(60);
+            // From the second round on there is something from the start: the kill comes at any point of the work.
+            while folder.bytes() == 0 && std::time::Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(40 + 35 * round));
+            for child in &mut children {
+                assert!(child.try_wait().unwrap().is_none(), "a process ended before it was killed");
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            folder.check().unwrap();
+        }
+        let disk = open(home.path(), 64 << 20);
+        let kept = (0..EACH * PROCESSES).filter(|&n| has(&disk, n)).count();
+        assert!(kept > 20, "{kept} vectors were kept");
+        assert_eq!(kept as u64, folder.vectors().unwrap());
+        assert_eq!(reports(), [""; 0]);
+    }
+}
