@@ -185,7 +185,7 @@ impl Embedder {
         Ok(())
     }
 
-    fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
+    pub(crate) fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
         let info = &self.opened.info;
         let text = match prompt {
             Prompt::None => "",

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod calibrate;
 mod completions;
 mod distill;
 mod doctor;
@@ -20,6 +21,7 @@ pub(crate) enum Command {
     Embed(Box<embed::Flags>),
     Similarity(Box<similarity::Flags>),
     Search(Box<search::Flags>),
+    Calibrate(Box<calibrate::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
     Kernels(kernels::Flags),
@@ -35,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Embed(flags) => embed::run(&flags),
         Command::Similarity(flags) => similarity::run(&flags),
         Command::Search(flags) => search::run(&flags),
+        Command::Calibrate(flags) => calibrate::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         Command::Inspect(flags) => inspect::run(&flags),
