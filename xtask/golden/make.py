@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
+import late_chunking  # noqa: E402
 import quantization  # noqa: E402
 import tiny_bert  # noqa: E402
 import tiny_qwen3  # noqa: E402
@@ -28,7 +29,7 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     for old in [*root.glob("tiny_*"), *root.glob("static_*")]:
         shutil.rmtree(old)
-    for family in (tiny_bert, tiny_qwen3, tiny_static, quantization):
+    for family in (tiny_bert, tiny_qwen3, tiny_static, quantization, late_chunking):
         family.make(root)
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     print(f"{size / 1024:.0f} KiB in {root}")

@@ -177,6 +177,26 @@ impl Embedder {
         Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
     }
 
+    /// The model as it is computed on this machine.
+    ///
+    /// # Errors
+    /// Where it is not.
+    #[expect(clippy::unnecessary_wraps, reason = "what needs ids and rows asks here, whatever else models may be")]
+    pub(crate) fn local(&self) -> Result<&Opened> {
+        Ok(&self.opened)
+    }
+
+    /// Runs `work` as a call of its own, in line with others of the pool.
+    pub(crate) fn in_pool<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _busy = self.pool.busy();
+        work()
+    }
+
+    /// Tokens computed together.
+    pub(crate) fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+
     fn warm_up(&self) -> Result<()> {
         let _busy = self.pool.busy();
         let mut batch = Batch::default();

@@ -15,6 +15,7 @@
 //! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
 
 pub mod base64;
+pub mod chunk;
 mod config;
 pub mod default_model;
 mod device;
