@@ -1,8 +1,8 @@
-//! Makes vectors small: a Matryoshka cut and one bit a component: `cargo run --release --example compact`.
+//! Makes vectors small, a Matryoshka cut and one bit a component, and searches the bits: `cargo run --release --example compact`.
 
 use embral::{
     Config, Embedder, Result,
-    quantize::{Quantization, Quantized, quantize},
+    quantize::{Candidates, Quantization, quantize},
 };
 
 pub(crate) fn main() -> Result<()> {
@@ -11,15 +11,14 @@ pub(crate) fn main() -> Result<()> {
     let rows = embedder.embed_batch(&texts)?;
     println!("{} bytes a vector in f32", rows.dim() * 4);
 
-    let Quantized::U8 { data, width } = quantize(&rows, Quantization::Ubinary, None)? else {
-        unreachable!("ubinary gives unsigned bytes")
-    };
-    println!("{width} bytes a vector in bits");
-    let hamming = |a: usize, b: usize| -> u32 {
-        let row = |i: usize| &data[i * width..(i + 1) * width];
-        row(a).iter().zip(row(b)).map(|(x, y)| (x ^ y).count_ones()).sum()
-    };
-    println!("bits that differ: cat and kitten {}, cat and bank {}", hamming(0, 1), hamming(0, 2));
-    assert!(hamming(0, 1) < hamming(0, 2));
+    let bits = quantize(&rows, Quantization::Ubinary, None)?;
+    println!("{} bytes a vector in bits", bits.width());
+    let query = embedder.embed("a small cat on a carpet")?;
+    // All vectors by their bits, then the two best by the floats of the query.
+    let best = bits.top_k(&query, None, Candidates { k: 2, rescored: 2 })?;
+    for &(row, score) in &best {
+        println!("{score:.2}  {}", texts[row]);
+    }
+    assert!(best.iter().all(|&(row, _)| row < 2));
     Ok(())
 }

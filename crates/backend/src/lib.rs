@@ -89,6 +89,8 @@ pub trait Backend: Send + Sync {
     fn bag(&self, plan: &Self::Plan, bag: &Self::Bag, l2: bool, y: &mut Self::Buffer) -> Result<()>;
     /// The first `y.width` components of each row, divided by their Euclidean length where `l2` says so.
     fn finish(&self, x: &Self::Buffer, l2: bool, y: &mut Self::Buffer) -> Result<()>;
+    /// Copies in all rows, `[rows, width]`, from values of just that length.
+    fn write(&self, values: &[f32], y: &mut Self::Buffer) -> Result<()>;
     /// Copies out all rows, `[rows, width]`, into `out` of just that length. The only op that waits for the hardware.
     fn read(&self, x: &Self::Buffer, out: &mut [f32]) -> Result<()>;
 }

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, Pooling, Precision, Prompt, Truncation, cpu, default_model,
+    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu, default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -112,7 +112,24 @@ impl ModelChoice {
         if !quiet && self.config.precision != Precision::F32 {
             eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
         }
+        if !quiet && let Some(warning) = untrained_cut(self.config.dims, embedder.info()) {
+            eprintln!("embral: {warning}");
+        }
         Ok(embedder)
+    }
+}
+
+/// What is said where a model is cut to a width that it was not trained to be cut to.
+fn untrained_cut(dims: Option<usize>, info: &ModelInfo) -> Option<String> {
+    let dims = dims.filter(|dims| !info.matryoshka.contains(dims) && *dims < info.width)?;
+    match info.matryoshka.last() {
+        None => Some(format!("{} was not trained to be cut (Matryoshka): {dims} components may lose much", info.name)),
+        Some(&least) if dims < least => Some(format!(
+            "{} was trained to be cut to {:?}: {dims} components may lose much",
+            info.name, info.matryoshka
+        )),
+        // Between two widths that it was trained for.
+        Some(_) => None,
     }
 }
 

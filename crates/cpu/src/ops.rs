@@ -143,6 +143,11 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn write(&self, values: &[f32], y: &mut Buffer) -> Result<()> {
+        y.values_mut().copy_from_slice(values);
+        Ok(())
+    }
+
     fn read(&self, x: &Buffer, out: &mut [f32]) -> Result<()> {
         out.copy_from_slice(x.values());
         Ok(())

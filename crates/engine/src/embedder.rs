@@ -244,6 +244,33 @@ impl Embedder {
         }
     }
 
+    /// The model as it is computed on this machine.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub(crate) fn local(&self) -> Result<&Opened> {
+        match &self.model {
+            Model::Local(opened) => Ok(opened),
+            #[cfg(feature = "remote")]
+            Model::Remote(_) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this needs the tokens of the model, and a model behind a server gives vectors only",
+            )
+            .hint("open the model itself, by its name or folder")),
+        }
+    }
+
+    /// Runs `work` as a call of its own, in line with others of the pool.
+    pub(crate) fn in_pool<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _busy = self.pool.busy();
+        work()
+    }
+
+    /// Tokens computed together.
+    pub(crate) fn batch_tokens(&self) -> usize {
+        self.batch_tokens
+    }
+
     /// Warms a model of this machine up, where that is wanted, and learns the width of another.
     fn ready(mut self, warm_up: bool) -> Result<Self> {
         match &mut self.model {
@@ -286,7 +313,7 @@ impl Embedder {
         }
     }
 
-    fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
+    pub(crate) fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
         let info = self.info();
         let text = match prompt {
             Prompt::None => "",

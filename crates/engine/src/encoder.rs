@@ -10,6 +10,15 @@ pub(crate) trait Encoder: Send + Sync {
     /// One vector a sequence into `out`, `[batch.len(), dimensions]`. The first `skip` tokens of each sequence are read, and left
     /// out of a pooling over all rows.
     fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages>;
+
+    /// Fails where the model has no rows of tokens that runs of them could be pooled from.
+    fn late(&self) -> Result<()>;
+
+    /// The row of every token, `[batch.tokens(), width]`, into `out`.
+    fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()>;
+
+    /// One vector for each run of rows, `[Σ lengths, width]`, into `out`, `[lengths.len(), dimensions]`.
+    fn pool_runs(&self, rows: &[f32], lengths: &[usize], out: &mut [f32]) -> Result<()>;
 }
 
 /// The time of one batch by stage.
@@ -96,35 +105,64 @@ impl<B: Backend> Native<B> {
         out: &mut [f32],
         observe: Observe<'_, B>,
     ) -> Result<Stages> {
-        let rows = self.body.ids();
-        if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
-            let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
-            return Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"));
-        }
+        self.check_ids(batch)?;
         let mut stages = Stages::default();
-        let mut width = self.body.width();
-        let pooled_is_last = self.heads.is_empty() && width == self.dims;
-        let mut rows = self.pooled(batch, skip, self.l2 && pooled_is_last, &mut stages, observe)?;
+        let rows = self.pooled(batch, skip, self.l2 && self.pooled_is_last(), &mut stages, observe)?;
         let start = Instant::now();
-        if !pooled_is_last {
+        self.finish(rows, batch.len(), out)?;
+        stages.finish = start.elapsed();
+        Ok(stages)
+    }
+
+    /// Fails where a token has no row in the model's table.
+    pub(crate) fn check_ids(&self, batch: &Batch) -> Result<()> {
+        let rows = self.body.ids();
+        match batch.ids().iter().find(|&&id| id as usize >= rows) {
+            None => Ok(()),
+            Some(id) => {
+                let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
+                Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"))
+            }
+        }
+    }
+
+    /// Whether nothing comes behind the pooling, so that it normalises at once.
+    pub(crate) fn pooled_is_last(&self) -> bool {
+        self.heads.is_empty() && self.body.width() == self.dims
+    }
+
+    /// The pooled rows of `count` sequences through the heads, cut and normalised, into `out`.
+    pub(crate) fn finish(&self, mut rows: B::Buffer, count: usize, out: &mut [f32]) -> Result<()> {
+        if !self.pooled_is_last() {
+            let mut width = self.body.width();
             for head in &self.heads {
-                rows = head.apply(&self.backend, rows, batch.len(), width)?;
+                rows = head.apply(&self.backend, rows, count, width)?;
                 width = head.width(width);
             }
             if self.l2 || width != self.dims {
-                let mut cut = self.backend.buffer(batch.len(), self.dims)?;
+                let mut cut = self.backend.buffer(count, self.dims)?;
                 self.backend.finish(&rows, self.l2, &mut cut)?;
                 rows = cut;
             }
         }
-        self.backend.read(&rows, out)?;
-        stages.finish = start.elapsed();
-        Ok(stages)
+        self.backend.read(&rows, out)
     }
 }
 
 impl<B: Backend> Encoder for Native<B> {
     fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages> {
         self.encode_observed(batch, skip, out, &mut |_, _| Ok(()))
+    }
+
+    fn late(&self) -> Result<()> {
+        self.poolable()
+    }
+
+    fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
+        Self::token_rows(self, batch, out)
+    }
+
+    fn pool_runs(&self, rows: &[f32], lengths: &[usize], out: &mut [f32]) -> Result<()> {
+        Self::pool_runs(self, rows, lengths, out)
     }
 }

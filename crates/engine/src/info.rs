@@ -8,12 +8,17 @@ use std::{collections::BTreeMap, path::PathBuf};
 pub struct ModelInfo {
     /// The name it was opened by.
     pub name: String,
+    /// A hash of the names, formats, shapes and the ends of the values of its weights: the same wherever the model lies and however
+    /// it is called.
+    pub fingerprint: String,
     /// Its folder; `None` for the model inside the library.
     pub path: Option<PathBuf>,
     /// The architecture, as `model_type` of its configuration.
     pub architecture: String,
     /// Components of a vector, after a Matryoshka cut.
     pub dimensions: usize,
+    /// Components of a vector before a Matryoshka cut.
+    pub width: usize,
     /// The longest text in tokens, special tokens included; `usize::MAX` where there is no limit.
     pub max_tokens: usize,
     /// Numbers in the weight files.

@@ -14,7 +14,9 @@
 //! sentence-transformers gives. The vector of a text is bitwise the same alone, in any batch, in any order and at any thread
 //! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
 
+pub mod base64;
 pub mod cache;
+pub mod chunk;
 mod config;
 pub mod default_model;
 mod device;
@@ -41,7 +43,7 @@ pub use embral_types::{Embeddings, Error, ErrorKind, Pooling, Precision, Result}
 pub use info::ModelInfo;
 pub use profile::{Profile, peak_rss_bytes};
 pub use prompt::Prompt;
-pub use similarity::{similarity, top_k};
+pub use similarity::{Similarity, similarity, top_k};
 
 /// Compiles and runs the Rust of README.md.
 #[cfg(all(doctest, feature = "default-model"))]

@@ -3,7 +3,7 @@
 use crate::{
     Config, ModelInfo,
     encoder::{Body, Encoder, Native},
-    packed::PackedCache,
+    packed::{PackedCache, sampled},
 };
 use embral_backend::{Backend, Dense};
 use embral_cpu::{Cpu, PackedWeights};
@@ -89,9 +89,11 @@ pub(crate) fn native(
     let mut backend = Cpu::new(config.threads);
     let mut info = ModelInfo {
         name: name.to_owned(),
+        fingerprint: fingerprint(&*weights),
         path: Some(path.to_owned()),
         architecture: String::new(),
         dimensions: 0,
+        width: 0,
         max_tokens: 0,
         parameters: 0,
         layers: 0,
@@ -156,8 +158,15 @@ pub(crate) fn native(
             (Body::Static(static_table(&backend, spec, &*weights)?), options)
         }
     };
-    let heads = load_heads(&backend, &folder)?;
+    let mut heads = load_heads(&backend, &folder)?;
     drop(weights);
+    let width = heads.iter().fold(info.hidden, |width, head| head.width(width));
+    // A folder is known by the name of the model where nothing else names it.
+    let known = entry.or_else(|| catalogue::find(path.file_name()?.to_str()?));
+    if known.is_some_and(|entry| entry.norm_before_cut) && config.dims.is_some_and(|dims| dims < width) {
+        let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
+        heads.push(Head::layer_norm(&backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
+    }
     let tokenizer = tokenizer.with(options)?;
     finish(Native { backend, body, heads, dims: 0, l2: false }, tokenizer, info, folder.include_prompt, config)
 }
@@ -177,9 +186,11 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     let options = static_options(true, Some(DEFAULT_MODEL_TOKENS), &tokenizer, config);
     let mut info = ModelInfo {
         name: NAME.to_owned(),
+        fingerprint: fingerprint(&weights),
         path: None,
         architecture: "static".to_owned(),
         dimensions: 0,
+        width: 0,
         max_tokens: options.max_tokens.unwrap_or(usize::MAX),
         parameters: 0,
         layers: 0,
@@ -210,10 +221,14 @@ fn finish(
     let width = native.heads.iter().fold(info.hidden, |width, head| head.width(width));
     let dims = config.dims.unwrap_or(width);
     if dims == 0 || dims > width {
-        let message = format!("cannot keep {dims} components of vectors of {width}");
-        return Err(Error::new(ErrorKind::InvalidInput, message).hint(format!("give 1 to {width}")));
+        let message = format!("cannot keep {dims} components: the vectors of {} have {width}", info.name);
+        let hint = match &info.matryoshka[..] {
+            [] => format!("give 1 to {width}"),
+            trained => format!("give 1 to {width}; the model was trained to be cut to {trained:?}"),
+        };
+        return Err(Error::new(ErrorKind::InvalidInput, message).hint(hint));
     }
-    info.dimensions = dims;
+    (info.dimensions, info.width) = (dims, width);
     info.normalize = config.normalize.unwrap_or(info.normalize || dims < width);
     native.dims = dims;
     native.l2 = info.normalize;
@@ -300,6 +315,10 @@ fn finite<'w>(weights: &'w dyn Weights, name: &str) -> Result<Tensor<'w>> {
     let tensor = weights.get(name)?;
     embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
     Ok(tensor)
+}
+
+fn fingerprint(weights: &dyn Weights) -> String {
+    format!("{:032x}", embral_formats::packed::hash(&sampled(weights).0))
 }
 
 fn count(weights: &dyn Weights, info: &mut ModelInfo) -> Result<()> {

@@ -40,19 +40,8 @@ impl PackedCache {
     /// Its name is a hash of names, formats, shapes and the ends of the values of all tensors, which takes a page or two of each. That
     /// two models that differ in between have one file costs packing, never a wrong matrix.
     pub(crate) fn file(&self, weights: &dyn Weights, precision: Precision) -> Option<PathBuf> {
-        let mut all = PackedWeights::form(precision).into_bytes();
-        let mut sum = 0;
-        let mut names = weights.names();
-        names.sort_unstable();
-        for name in names {
-            // What cannot be read is no weight.
-            let Ok(tensor) = weights.get(&name) else { continue };
-            let bytes = tensor.bytes();
-            sum += bytes.len();
-            all.extend(format!("{name:?} {} {:?};", tensor.dtype(), tensor.shape()).into_bytes());
-            all.extend(&bytes[..bytes.len().min(SAMPLE)]);
-            all.extend(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
-        }
+        let (sample, sum) = sampled(weights);
+        let all = [PackedWeights::form(precision).into_bytes(), sample].concat();
         let name = format!("{:032x}-{}", packed::hash(&all), precision.name());
         (sum >= self.smallest).then(|| self.folder.file(&name))
     }
@@ -74,6 +63,24 @@ impl PackedCache {
             Some(Err(_)) | None => {}
         }
     }
+}
+
+/// Names, formats, shapes and the ends of the values of all tensors, in the order of their names, and the bytes of all values.
+pub(crate) fn sampled(weights: &dyn Weights) -> (Vec<u8>, usize) {
+    let mut all = Vec::new();
+    let mut sum = 0;
+    let mut names = weights.names();
+    names.sort_unstable();
+    for name in names {
+        // What cannot be read is no weight.
+        let Ok(tensor) = weights.get(&name) else { continue };
+        let bytes = tensor.bytes();
+        sum += bytes.len();
+        all.extend(format!("{name:?} {} {:?};", tensor.dtype(), tensor.shape()).into_bytes());
+        all.extend(&bytes[..bytes.len().min(SAMPLE)]);
+        all.extend(&bytes[bytes.len().saturating_sub(SAMPLE)..]);
+    }
+    (all, sum)
 }
 
 /// Whether a start from packed weights is so much shorter that it is worth the room on the disk.

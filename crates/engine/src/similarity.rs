@@ -2,6 +2,22 @@
 
 use embral_types::Embeddings;
 
+/// Comparing the vectors of a set with each other or with another set.
+pub trait Similarity {
+    /// The dot product of every vector with every vector of `other`, one row a vector, `[self.len(), other.len()]`: the cosine where
+    /// both are normalised. An element is the same, bit for bit, whatever other vectors there are.
+    ///
+    /// # Panics
+    /// Where the widths differ.
+    fn similarity_matrix(&self, other: &Self) -> Self;
+}
+
+impl Similarity for Embeddings {
+    fn similarity_matrix(&self, other: &Self) -> Self {
+        Self::new(similarity(self, other), other.len())
+    }
+}
+
 /// The dot product of every row of `a` with every row of `b`, `[a.len(), b.len()]` row-major: the cosine where both are
 /// normalised.
 ///
@@ -47,5 +63,14 @@ mod tests {
         assert_eq!(top_k(&[1., 0.], &rows, 9).len(), 4);
         assert_eq!(similarity(&rows, &rows)[..4], [1., 0., 1., 0.5]);
         assert!(top_k(&[1., 0.], &Embeddings::default(), 3).is_empty());
+    }
+
+    #[test]
+    fn the_matrix_has_a_row_for_each_vector() {
+        let a = Embeddings::new(vec![1., 0., 0., 1., 0.5, 0.5], 2);
+        let b = Embeddings::new(vec![1., 2., 3., 4.], 2);
+        let matrix = a.similarity_matrix(&b);
+        assert_eq!((matrix.len(), matrix.dim(), matrix.as_slice()), (3, 2, &[1., 3., 2., 4., 1.5, 3.5][..]));
+        assert!(a.similarity_matrix(&Embeddings::new(vec![], 2)).is_empty());
     }
 }

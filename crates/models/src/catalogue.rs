@@ -25,6 +25,8 @@ pub struct Entry {
     pub prompts: &'static [(&'static str, &'static str)],
     /// The widths the embedding may be cut to, largest first.
     pub matryoshka: &'static [usize],
+    /// Whether a vector is layer-normed, without scale and shift, before it is cut.
+    pub norm_before_cut: bool,
     /// SPDX identifier of the weights' licence.
     pub licence: &'static str,
     /// Megabytes of the weight file.
@@ -70,6 +72,7 @@ const BERT_XS: Entry = Entry {
     pooling: Pooling::Mean,
     prompts: &[],
     matryoshka: &[],
+    norm_before_cut: false,
     licence: "Apache-2.0",
     size_mb: 91,
     supported: true,
@@ -133,7 +136,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "multilingual-e5-base", repo: "intfloat/multilingual-e5-base", dims: 768, prompts: E5, licence: "MIT", parameters: 278.0, size_mb: 1112, ..XLM_R },
     Entry { name: "multilingual-e5-large", repo: "intfloat/multilingual-e5-large", prompts: E5, licence: "MIT", ..XLM_R },
     Entry { name: "multilingual-e5-large-instruct", repo: "intfloat/multilingual-e5-large-instruct", prompts: E5_INSTRUCT, licence: "MIT", size_mb: 1120, ..XLM_R },
-    Entry { name: "nomic-embed-text-v1.5", repo: "nomic-ai/nomic-embed-text-v1.5", prompts: NOMIC, matryoshka: &[768, 512, 256, 128, 64], ..NOMIC_BERT },
+    Entry { name: "nomic-embed-text-v1.5", repo: "nomic-ai/nomic-embed-text-v1.5", prompts: NOMIC, matryoshka: &[768, 512, 256, 128, 64], norm_before_cut: true, ..NOMIC_BERT },
     Entry { name: "nomic-embed-text-v2-moe", repo: "nomic-ai/nomic-embed-text-v2-moe", max_tokens: Some(512), parameters: 475.0, prompts: NOMIC, matryoshka: &[768, 256], size_mb: 1901, ..NOMIC_BERT },
     Entry { name: "modernbert-embed-base", repo: "nomic-ai/modernbert-embed-base", prompts: NOMIC, matryoshka: &[768, 256], ..MODERNBERT },
     Entry { name: "gte-modernbert-base", repo: "Alibaba-NLP/gte-modernbert-base", pooling: Pooling::Cls, size_mb: 298, ..MODERNBERT },

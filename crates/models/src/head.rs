@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// ε of PyTorch's `LayerNorm`, which the module does not state.
-const LAYER_NORM_EPS: f32 = 1e-5;
+pub const LAYER_NORM_EPS: f32 = 1e-5;
 
 /// One step from the pooled vector to the embedding.
 #[derive(Clone, Debug, PartialEq)]

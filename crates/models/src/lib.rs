@@ -19,7 +19,7 @@ mod static_model;
 pub use blueprint::{AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, RopeSpec};
 pub use catalogue::Entry;
 pub use folder::{ModelFolder, Network, Prompts, TokenizerFiles};
-pub use head::{Dense, Head, parse_dense};
+pub use head::{Dense, Head, LAYER_NORM_EPS, parse_dense};
 pub use modules::{Module, ModuleKind, parse_modules};
 pub use names::{Role, WeightNames};
 pub use pooling::{PoolingSpec, parse_pooling};

@@ -1,5 +1,6 @@
 //! Any pipeline that a `tokenizer.json` can describe, run by the `tokenizers` crate.
 
+use crate::span::Span;
 use embral_types::{Error, ErrorKind, Result, guarded};
 use serde::{Deserialize, de::IgnoredAny};
 use std::collections::HashMap;
@@ -89,6 +90,15 @@ impl General {
         let encoding = foreign(what, || self.tokenizer.encode_fast(text, false).map_err(|e| failed(what, e)))?;
         ids.extend(encoding.get_ids().iter().filter(|&&id| Some(id) != dropped));
         Ok(())
+    }
+
+    /// The tokens of `text` that are not `dropped`, without special tokens.
+    pub(crate) fn spans_of(&self, text: &str, dropped: Option<u32>) -> Result<Vec<Span>> {
+        let what = "the text cannot be tokenised";
+        let encoding = foreign(what, || self.tokenizer.encode(text, false).map_err(|e| failed(what, e)))?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let spans = tokens.map(|(&id, &(start, end))| Span { id, bytes: start..end });
+        Ok(spans.filter(|span| Some(span.id) != dropped).collect())
     }
 
     pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {

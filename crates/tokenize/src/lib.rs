@@ -7,8 +7,10 @@
 mod bert;
 mod general;
 mod options;
+mod span;
 mod tokenizer;
 
 pub use bert::BertOptions;
 pub use options::{Options, Truncation};
+pub use span::{Parts, Span};
 pub use tokenizer::{Encoded, Tokenizer};

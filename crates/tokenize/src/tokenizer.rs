@@ -4,6 +4,7 @@ use crate::{
     Options, Truncation,
     bert::{Bert, BertOptions},
     general::General,
+    span::{Parts, Span},
 };
 use embral_types::{Batch, Error, ErrorKind, Result};
 use std::{borrow::Cow, fs, path::Path};
@@ -118,6 +119,58 @@ impl Tokenizer {
         self.content(prompt, usize::MAX, &mut ids)?;
         let room = self.options.max_tokens.map_or(usize::MAX, |limit| limit - self.specials());
         Ok(self.prefix().len() + ids.len().min(room))
+    }
+
+    /// How many tokens of a text fit beside the special tokens and `prompt`; `usize::MAX` where there is no limit.
+    ///
+    /// Fails where there is no room at all.
+    pub fn room(&self, prompt: &str) -> Result<usize> {
+        let Some(limit) = self.options.max_tokens else { return Ok(usize::MAX) };
+        let mut ids = Vec::new();
+        self.content(prompt, usize::MAX, &mut ids)?;
+        match limit.saturating_sub(self.specials() + ids.len()) {
+            0 => Err(Error::new(ErrorKind::InvalidInput, format!("the prompt fills the limit of {limit} tokens"))),
+            room => Ok(room),
+        }
+    }
+
+    /// The number of tokens of `text` alone, without special tokens and whatever the limit; may stop counting behind `enough`.
+    /// A text that would be cut by its characters counts as `enough`.
+    pub fn count(&self, text: &str, enough: usize) -> Result<usize> {
+        if self.cap(text).1 {
+            return Ok(enough);
+        }
+        let mut ids = Vec::new();
+        self.content(text, enough, &mut ids)?;
+        Ok(ids.len())
+    }
+
+    /// The tokens of `text` alone with their bytes, in the order of the text, without special tokens and whatever the limit.
+    pub fn spans(&self, text: &str) -> Result<Vec<Span>> {
+        let dropped = if self.options.drop_unknown { self.unknown() } else { None };
+        match &self.pipeline {
+            Pipeline::Bert(bert) => Ok(bert.spans_of(text, dropped)),
+            Pipeline::General(general) => general.spans_of(text, dropped),
+        }
+    }
+
+    /// `prompt` followed by `text`, in parts, whatever the limit: together they are the ids of [`Tokenizer::encode`] where nothing
+    /// is cut.
+    pub fn parts(&self, text: &str, prompt: &str) -> Result<Parts> {
+        let joined: Cow<'_, str> = if prompt.is_empty() { text.into() } else { [prompt, text].concat().into() };
+        let mut tokens = self.spans(&joined)?;
+        let prompt_tokens = if prompt.is_empty() { 0 } else { self.count(prompt, usize::MAX)?.min(tokens.len()) };
+        let rest = tokens.split_off(prompt_tokens);
+        let moved = |span: Span| {
+            let place = |at: usize| at.saturating_sub(prompt.len());
+            Span { id: span.id, bytes: place(span.bytes.start)..place(span.bytes.end) }
+        };
+        Ok(Parts {
+            prefix: self.prefix().to_vec(),
+            prompt: tokens.into_iter().map(|span| span.id).collect(),
+            tokens: rest.into_iter().map(moved).collect(),
+            suffix: self.suffix().to_vec(),
+        })
     }
 
     /// The text of `ids`, special tokens left out. Ids that the vocabulary lacks are left out too.

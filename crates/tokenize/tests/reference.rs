@@ -92,6 +92,38 @@ proptest! {
         }
     }
 
+    /// The tokens are those of the model, and their bytes are in order, on characters, and around what the reference says of them.
+    #[test]
+    fn spans_are_tokens_in_the_order_of_the_text(text in texts()) {
+        for setting in settings() {
+            let file = file(&setting);
+            let ours = ours(&file, Options { special_tokens: false, ..Options::default() });
+            let spans = ours.spans(&text).unwrap();
+            let ids: Vec<u32> = spans.iter().map(|span| span.id).collect();
+            prop_assert_eq!(&ids, &ours.encode(&text, "").unwrap().ids, "{}", setting);
+            prop_assert_eq!(ours.count(&text, usize::MAX).unwrap(), ids.len());
+            let expected = theirs(&file).encode(text.as_str(), false).unwrap();
+            for (i, (span, &(start, end))) in spans.iter().zip(expected.get_offsets()).enumerate() {
+                prop_assert!(text.get(span.bytes.clone()).is_some_and(|t| !t.is_empty()), "{:?} of {:?}", span, text);
+                prop_assert!(i == 0 || spans[i - 1].bytes.start <= span.bytes.start);
+                prop_assert_eq!(span.bytes.start, start, "{} {:?} {:?} for {:?}", setting, text, spans, expected.get_offsets());
+                prop_assert_eq!(span.bytes.end, end, "{} {:?} {:?}", setting, text, spans);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_together_are_the_ids(text in texts(), prompt in prop::sample::select(vec!["", "query: ", "a", "hello"])) {
+        let tokenizer = ours(&file(&normalizer(true, None, true)), Options::default());
+        let parts = tokenizer.parts(&text, prompt).unwrap();
+        let encoded = tokenizer.encode(&text, prompt).unwrap();
+        let tokens: Vec<u32> = parts.tokens.iter().map(|span| span.id).collect();
+        let prompt_tokens = if prompt.is_empty() { 0 } else { parts.prefix.len() + parts.prompt.len() };
+        prop_assert_eq!([parts.prefix, parts.prompt, tokens, parts.suffix].concat(), encoded.ids);
+        prop_assert_eq!(prompt_tokens, encoded.prompt_tokens);
+        prop_assert!(parts.tokens.iter().all(|span| text.get(span.bytes.clone()).is_some()));
+    }
+
     #[test]
     fn cuts_are_those_of_the_reference(text in texts(), limit in 2usize..12, left in any::<bool>(), specials in any::<bool>()) {
         let file = file(&normalizer(true, None, true));

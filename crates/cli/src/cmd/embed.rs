@@ -7,13 +7,13 @@ use crate::{
     output::{self, Begin, Found, Journal, Layout, Names, Number, Partial, Vectors, Writer},
     pipeline::{Done, Leftovers, Run},
     progress::{Progress, Voice, grouped},
-    ranges::{self, Seen},
+    ranges,
 };
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use embral::{
     Embedder, ErrorKind, Profile, Prompt,
-    quantize::{Quantization, Quantized, Ranges, quantize},
+    quantize::{Calibration, Quantization, Ranges, quantize},
 };
 use std::{
     collections::BTreeMap,
@@ -38,8 +38,9 @@ Examples:
   embral embed \"a cat sat on the mat\" \"ein Hund\"
   embral embed -i texts.txt -o vectors.npy
   embral embed -i docs.jsonl --field body --id-field doc_id -o vectors.parquet --resume
-  embral embed -i sample.txt --save-ranges ranges.json
-  embral embed -i texts.txt -o small.npy --output int8 --ranges ranges.json"
+  embral calibrate sample.txt
+  embral embed -i texts.txt -o small.npy --output int8
+  embral embed \"a cat sat on the mat\" --format jsonl --base64"
 )]
 pub(crate) struct Flags {
     /// Texts to embed
@@ -77,7 +78,10 @@ pub(crate) struct Flags {
     /// The numbers of the output
     #[arg(long, value_enum, value_name = "KIND", default_value = "float", help_heading = "Output")]
     output: Output,
-    /// The range of each component for --output int8 or uint8: a file of --save-ranges
+    /// Write each vector as one text: base64 of its little-endian numbers (JSONL, CSV)
+    #[arg(long, help_heading = "Output")]
+    base64: bool,
+    /// The range of each component for --output int8 or uint8: a file of --save-ranges [default: what embral calibrate kept]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     ranges: Option<PathBuf>,
     /// Write the range of each component over this input, to calibrate --output int8 and uint8
@@ -133,6 +137,8 @@ enum OnError {
 enum Output {
     /// 32-bit floats.
     Float,
+    /// 16-bit floats.
+    F16,
     /// One signed byte a component.
     Int8,
     /// One byte a component.
@@ -147,6 +153,7 @@ impl Output {
     fn quantization(self) -> Option<Quantization> {
         match self {
             Self::Float => None,
+            Self::F16 => Some(Quantization::F16),
             Self::Int8 => Some(Quantization::Int8),
             Self::Uint8 => Some(Quantization::Uint8),
             Self::Binary => Some(Quantization::Binary),
@@ -242,14 +249,13 @@ impl Flags {
             )));
         }
         let quantization = self.output.quantization();
-        let needs = quantization.is_some_and(Quantization::needs_ranges);
-        if needs && self.ranges.is_none() {
-            return Err(usage(
-                "--output int8 and uint8 need the range of each component: make it once from some hundred texts or more with \
-                 `embral embed -i SAMPLE --save-ranges ranges.json`, then pass --ranges ranges.json",
-            ));
+        if self.base64 && !matches!(format, output::Format::Jsonl | output::Format::Csv) {
+            return Err(usage(format!(
+                "--base64 is text, for JSONL and CSV: {} holds the bytes themselves",
+                format.name()
+            )));
         }
-        if !needs && self.ranges.is_some() {
+        if self.ranges.is_some() && !quantization.is_some_and(Quantization::needs_ranges) {
             return Err(usage("--ranges belongs to --output int8 or uint8"));
         }
         Ok(Plan { from, to, format, quantization, model: self.model.resolve() })
@@ -277,6 +283,7 @@ impl Flags {
         set("--prompt", format!("{prompt:?}"));
         set("--format", plan.format.name().to_owned());
         set("--output", plan.quantization.map_or("float", Quantization::name).to_owned());
+        set("--base64", self.base64.to_string());
         set("--with-text", self.with_text.to_string());
         set("--skip-blank", self.skip_blank.to_string());
         set("--on-error", format!("{:?}", self.on_error).to_lowercase());
@@ -320,16 +327,19 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
         From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
     };
-    let ranges = flags.ranges.as_deref().map(ranges::read).transpose()?;
+    let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
     let embedder = plan.model.open(flags.quiet)?;
     let prompt = flags::prompt(plan.model.prompt.as_deref(), &embedder);
+    let ranges = match plan.quantization {
+        Some(form) if form.needs_ranges() => Some(ranges::of(&embedder, prompt, given)?),
+        _ => None,
+    };
     let layout = Layout {
-        width: plan.quantization.map_or(embedder.dimensions(), |q| q.width(embedder.dimensions())),
-        number: match plan.quantization {
-            None => Number::F32,
-            Some(Quantization::Int8 | Quantization::Binary) => Number::I8,
-            Some(Quantization::Uint8 | Quantization::Ubinary) => Number::U8,
+        width: match plan.quantization {
+            None | Some(Quantization::F16) => embedder.dimensions(),
+            Some(form) => form.width(embedder.dimensions()),
         },
+        number: plan.quantization.map_or(Number::F32, Number::of),
         ids: flags.id_field.is_some(),
         id_type: match flags.id_type {
             Some(IdKind::Int) => Some(input::IdType::Int64),
@@ -337,16 +347,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             None => input.id_type(),
         },
         text: flags.with_text,
+        base64: flags.base64,
     };
-    if let Some(ranges) = &ranges
-        && ranges.min().len() != embedder.dimensions()
-    {
-        bail!(usage(format!(
-            "--ranges has {} components and the vectors have {}: make ranges with the same model and --dims",
-            ranges.min().len(),
-            embedder.dimensions()
-        )));
-    }
 
     let mut done = Done { rows: 0, chain: crate::chain::START };
     let mut again = "run it again".to_owned();
@@ -389,7 +391,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         seen: None,
         profile: Profile::default(),
     };
-    model.seen = flags.save_ranges.as_ref().map(|_| Seen::default());
+    model.seen = flags.save_ranges.as_ref().map(|_| Calibration::begin(&embedder, prompt)).transpose()?;
     let mut progress = Progress::new(voice, done.rows);
     let run = Run {
         input,
@@ -439,7 +441,7 @@ struct Model<'a> {
     prompt: Prompt<'a>,
     plan: &'a Plan<'a>,
     ranges: Option<&'a Ranges>,
-    seen: Option<Seen>,
+    seen: Option<Calibration>,
     profile: Profile,
 }
 
@@ -454,10 +456,7 @@ impl Model<'_> {
         }
         let vectors = match self.plan.quantization {
             None => Vectors::F32(rows.into_vec()),
-            Some(form) => match quantize(&rows, form, self.ranges)? {
-                Quantized::I8 { data, .. } => Vectors::I8(data),
-                Quantized::U8 { data, .. } => Vectors::U8(data),
-            },
+            Some(form) => quantize(&rows, form, self.ranges)?.into(),
         };
         Ok((vectors, profile.tokens))
     }

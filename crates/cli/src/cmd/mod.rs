@@ -3,6 +3,7 @@
 mod bench;
 #[cfg(feature = "vector-cache")]
 mod cache;
+mod calibrate;
 mod completions;
 mod distill;
 mod doctor;
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     Embed(Box<embed::Flags>),
     Similarity(Box<similarity::Flags>),
     Search(Box<search::Flags>),
+    Calibrate(Box<calibrate::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
     #[cfg(feature = "vector-cache")]
@@ -39,6 +41,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Embed(flags) => embed::run(&flags),
         Command::Similarity(flags) => similarity::run(&flags),
         Command::Search(flags) => search::run(&flags),
+        Command::Calibrate(flags) => calibrate::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         #[cfg(feature = "vector-cache")]

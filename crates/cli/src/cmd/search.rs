@@ -1,13 +1,18 @@
 //! `embral search`: the texts of a file that are nearest to a query in meaning.
 
 use crate::{
+    failure::usage,
     flags::{self, ModelFlags},
     input::{self, Bad, Id, Input, Record},
     output::one_line,
+    ranges,
 };
 use anyhow::Result;
 use clap::Args;
-use embral::{Embeddings, Prompt};
+use embral::{
+    Embeddings, Prompt,
+    quantize::{Calibration, Candidates, Quantization, Quantized, quantize},
+};
 use std::{
     io::{IsTerminal, Write},
     num::NonZeroUsize,
@@ -20,7 +25,8 @@ use std::{
 
 Examples:
   embral search notes.txt \"how do I reset my password\"
-  embral search faq.jsonl --field question \"refunds\" -k 3 --json")]
+  embral search faq.jsonl --field question \"refunds\" -k 3 --json
+  embral search notes.txt \"how do I reset my password\" --quantize binary")]
 pub(crate) struct Flags {
     /// The texts: text lines, JSONL, CSV, TSV or Parquet by the file's name; - is standard input
     #[arg(value_name = "FILE")]
@@ -46,20 +52,27 @@ pub(crate) struct Flags {
     /// Put before the query: a prompt of the model by name, else this text [default: the model's prompt "query", if any]
     #[arg(long, value_name = "NAME|TEXT")]
     query_prompt: Option<String>,
+    /// Search vectors of fewer bits, as an index holds them: f16, int8, uint8, binary or ubinary
+    #[arg(long, value_name = "KIND")]
+    quantize: Option<Quantization>,
+    /// With --quantize, score the N * K best by their bits again by the floats of the query; 0 does not
+    #[arg(long, value_name = "N", default_value = "4", requires = "quantize")]
+    rescore: usize,
+    /// With --quantize int8 or uint8, the range of each component [default: what embral calibrate kept]
+    #[arg(long, value_name = "FILE", requires = "quantize")]
+    ranges: Option<PathBuf>,
     #[command(flatten)]
     model: ModelFlags,
 }
 
-/// Texts embedded at a time.
-const CHUNK: usize = 512;
-/// Bytes of text embedded at a time.
-const CHUNK_BYTES: usize = 4 << 20;
 /// The name under which models keep the prompt of a query.
 const QUERY: &str = "query";
 
 struct Hit {
     score: f32,
     record: Record,
+    /// The vector in few bits; empty where floats are searched.
+    bits: Vec<u8>,
 }
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
@@ -78,30 +91,56 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         given => flags::prompt(given.or(choice.prompt.as_deref()), &embedder),
     };
     let mut query = embedder.embed_batch_as(&[&flags.query], prompt)?;
-    super::similarity::normalize(&mut query);
+    if flags.quantize.is_none() {
+        super::similarity::normalize(&mut query);
+    }
     let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
+    let ranges = match flags.quantize {
+        Some(form) if form.needs_ranges() => {
+            let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
+            Some(ranges::of(&embedder, prompt, given)?)
+        }
+        Some(form) if flags.ranges.is_some() => {
+            return Err(usage(format!("--ranges belongs to --quantize int8 or uint8, not {form}")));
+        }
+        _ => None,
+    };
 
     let k = flags.k.get();
+    let kept = if flags.quantize.is_some() { k.saturating_mul(flags.rescore.max(1)) } else { k };
     let mut best: Vec<Hit> = Vec::new();
     loop {
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        while records.len() < CHUNK && bytes < CHUNK_BYTES {
-            let Some(record) = input.next()? else { break };
-            bytes += record.text.len();
-            records.push(record);
-        }
+        let records = input.batch()?;
         if records.is_empty() {
             break;
         }
         let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
         let mut rows: Embeddings = embedder.embed_batch_as(&texts, prompt)?;
-        super::similarity::normalize(&mut rows);
-        let scores = embral::similarity(&query, &rows);
-        best.extend(records.into_iter().zip(scores).map(|(record, score)| Hit { score, record }));
+        let quantized = flags.quantize.map(|form| quantize(&rows, form, ranges.as_ref())).transpose()?;
+        let scores = match &quantized {
+            Some(quantized) => quantized.coarse(query.row(0), ranges.as_ref())?,
+            None => {
+                super::similarity::normalize(&mut rows);
+                embral::similarity(&query, &rows)
+            }
+        };
+        let bits = |row: usize| quantized.as_ref().map_or_else(Vec::new, |q| q.row(row).to_vec());
+        let hits = records.into_iter().zip(scores).enumerate();
+        best.extend(hits.map(|(row, (record, score))| Hit { score, record, bits: bits(row) }));
         // Stable, so that of equal scores the first in the file comes first.
         best.sort_by(|a, b| b.score.total_cmp(&a.score));
-        best.truncate(k);
+        best.truncate(kept);
+    }
+    if let Some(form) = flags.quantize
+        && flags.rescore > 0
+    {
+        best.sort_by_key(|hit| hit.record.line);
+        let bits = best.iter().flat_map(|hit| &hit.bits).copied().collect();
+        let quantized = Quantized::from_bytes(form, query.dim(), bits)?;
+        let again = quantized.top_k(query.row(0), ranges.as_ref(), Candidates { k, rescored: kept })?;
+        let mut hits: Vec<Option<Hit>> = best.into_iter().map(Some).collect();
+        let hit = |(row, score): (usize, f32)| hits[row].take().map(|hit| Hit { score, ..hit });
+        best = again.into_iter().filter_map(hit).collect();
     }
     print(&best, flags)
 }
@@ -121,7 +160,7 @@ fn print(best: &[Hit], flags: &Flags) -> Result<()> {
     let width = stdout.is_terminal().then(|| usize::from(console::Term::stdout().size().1));
     let mut out = String::new();
     let digits = best.iter().map(|h| h.record.line.to_string().len()).max().unwrap_or(1);
-    for Hit { score, record } in best {
+    for Hit { score, record, .. } in best {
         if flags.json {
             out.push_str(&serde_json::to_string(&Line {
                 score: *score,

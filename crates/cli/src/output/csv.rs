@@ -1,4 +1,5 @@
-//! CSV: `index` or `id`, the text where it is wanted, then the components as columns `e0`, `e1`, …
+//! CSV: `index` or `id`, the text where it is wanted, then the components as columns `e0`, `e1`, …, or one column
+//! `embedding` of base64.
 
 use super::{Encode, Layout, Rows, Vectors, integer, text};
 use crate::input::{Id, IdType};
@@ -20,8 +21,12 @@ impl Encode for Table {
         if self.0.text {
             out.extend_from_slice(b",text");
         }
-        for i in 0..self.0.width {
-            write!(out, ",e{i}")?;
+        if self.0.base64 {
+            out.extend_from_slice(b",embedding");
+        } else {
+            for i in 0..self.0.width {
+                write!(out, ",e{i}")?;
+            }
         }
         out.push(b'\n');
         Ok(())
@@ -42,8 +47,12 @@ impl Encode for Table {
             }
             let row = (rows.first + i) * width;
             match rows.vectors {
+                _ if self.0.base64 => {
+                    out.push(b',');
+                    rows.vectors.base64(row..row + width, out);
+                }
                 // JSON's shortest form that reads back as the same float, without the brackets.
-                Vectors::F32(_) => {
+                Vectors::F32(_) | Vectors::F16(_) => {
                     numbers.clear();
                     rows.vectors.json(row..row + width, &mut numbers)?;
                     out.push(b',');

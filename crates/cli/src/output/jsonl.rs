@@ -39,7 +39,13 @@ impl Encode for JsonLines {
             }
             out.extend_from_slice(b",\"embedding\":");
             let row = (rows.first + i) * width;
-            rows.vectors.json(row..row + width, out)?;
+            if self.0.base64 {
+                out.push(b'"');
+                rows.vectors.base64(row..row + width, out);
+                out.push(b'"');
+            } else {
+                rows.vectors.json(row..row + width, out)?;
+            }
             out.extend_from_slice(b"}\n");
         }
         Ok(())

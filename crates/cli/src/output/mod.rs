@@ -16,6 +16,11 @@ pub(crate) use writer::{Begin, Writer, standard_output};
 
 use crate::input::{Id, IdType, Record};
 use anyhow::{Result, bail};
+use embral::{
+    base64,
+    quantize::{Quantization, Quantized},
+};
+use half::f16;
 use std::{fs::File, path::Path};
 
 /// A file format of vectors.
@@ -66,6 +71,8 @@ impl Format {
 pub(crate) enum Number {
     /// 32-bit float.
     F32,
+    /// 16-bit float.
+    F16,
     /// Signed byte.
     I8,
     /// Unsigned byte.
@@ -77,26 +84,71 @@ pub(crate) enum Number {
 pub(crate) enum Vectors {
     /// Floats.
     F32(Vec<f32>),
+    /// Floats of 16 bits.
+    F16(Vec<f16>),
     /// Signed bytes.
     I8(Vec<i8>),
     /// Unsigned bytes.
     U8(Vec<u8>),
 }
 
+impl From<Quantized> for Vectors {
+    fn from(quantized: Quantized) -> Self {
+        let form = quantized.form();
+        let bytes = quantized.into_bytes();
+        match form {
+            Quantization::F16 => Self::F16(bytes.as_chunks::<2>().0.iter().map(|&b| f16::from_le_bytes(b)).collect()),
+            Quantization::Int8 | Quantization::Binary => Self::I8(bytes.into_iter().map(u8::cast_signed).collect()),
+            Quantization::Uint8 | Quantization::Ubinary => Self::U8(bytes),
+        }
+    }
+}
+
+impl Number {
+    /// The numbers of a form of fewer bits.
+    pub(crate) fn of(form: Quantization) -> Self {
+        match form {
+            Quantization::F16 => Self::F16,
+            Quantization::Int8 | Quantization::Binary => Self::I8,
+            Quantization::Uint8 | Quantization::Ubinary => Self::U8,
+        }
+    }
+}
+
 impl Vectors {
+    /// No vectors.
+    #[cfg(feature = "parquet")]
+    fn empty(number: Number) -> Self {
+        match number {
+            Number::F32 => Self::F32(Vec::new()),
+            Number::F16 => Self::F16(Vec::new()),
+            Number::I8 => Self::I8(Vec::new()),
+            Number::U8 => Self::U8(Vec::new()),
+        }
+    }
+
     /// A range of the numbers, little-endian.
     fn bytes(&self, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
         match self {
             Self::F32(v) => v[range].iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
+            Self::F16(v) => v[range].iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
             Self::I8(v) => out.extend(v[range].iter().map(|x| x.cast_unsigned())),
             Self::U8(v) => out.extend_from_slice(&v[range]),
         }
+    }
+
+    /// One row in base64.
+    fn base64(&self, row: std::ops::Range<usize>, out: &mut Vec<u8>) {
+        let mut bytes = Vec::new();
+        self.bytes(row, &mut bytes);
+        out.extend_from_slice(base64::encode_bytes(&bytes).as_bytes());
     }
 
     /// One row as JSON numbers.
     fn json(&self, row: std::ops::Range<usize>, out: &mut Vec<u8>) -> Result<()> {
         match self {
             Self::F32(v) => serde_json::to_writer(out, &v[row])?,
+            Self::F16(v) => serde_json::to_writer(out, &v[row].iter().map(|x| x.to_f32()).collect::<Vec<_>>())?,
             Self::I8(v) => serde_json::to_writer(out, &v[row])?,
             Self::U8(v) => serde_json::to_writer(out, &v[row])?,
         }
@@ -117,6 +169,8 @@ pub(crate) struct Layout {
     pub(crate) id_type: Option<IdType>,
     /// Whether the text is written beside its vector.
     pub(crate) text: bool,
+    /// Whether a vector is one text of base64 rather than numbers.
+    pub(crate) base64: bool,
 }
 
 /// Rows as the writer hands them on: `records.len()` vectors from row `first` of `vectors`.

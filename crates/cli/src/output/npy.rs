@@ -26,6 +26,7 @@ impl Array {
     fn header(&self, rows: u64) -> Vec<u8> {
         let number = match self.layout.number {
             Number::F32 => "<f4",
+            Number::F16 => "<f2",
             Number::I8 => "|i1",
             Number::U8 => "|u1",
         };
@@ -63,7 +64,14 @@ impl Encode for Array {
 /// Vectors as one `.npy` file.
 pub(crate) fn npy(vectors: embral::Embeddings) -> Vec<u8> {
     let (rows, width) = (vectors.len(), vectors.dim());
-    let array = Array::with_header(Layout { width, number: Number::F32, ids: false, id_type: None, text: false });
+    let array = Array::with_header(Layout {
+        width,
+        number: Number::F32,
+        ids: false,
+        id_type: None,
+        text: false,
+        base64: false,
+    });
     let mut out = array.header(rows as u64);
     Vectors::F32(vectors.into_vec()).bytes(0..rows * width, &mut out);
     out

@@ -5,11 +5,12 @@
 //! from the last whole one and collects their metadata. The end of the output is one footer over all of the groups, with
 //! their positions moved to where they lie; the small footers between them are never looked at again (about 1 KB a group).
 
-use super::{Encode, Layout, Number, Rows, Vectors, integer, text};
+use super::{Encode, Layout, Rows, Vectors, integer, text};
 use crate::input::{Id, IdType, Record};
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::{
-    ArrayRef, FixedSizeListArray, Float32Array, Int8Array, Int32Array, Int64Array, RecordBatch, StringArray, UInt8Array,
+    ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Int8Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, UInt8Array,
 };
 use arrow_schema::{DataType, Field, Schema};
 use parquet::{
@@ -45,7 +46,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(layout: Layout, group: usize) -> Result<Self> {
         ensure!(group > 0, "a row group has at least one row");
-        let vectors = empty(layout.number);
+        let vectors = Vectors::empty(layout.number);
         Ok(Self { layout, group, records: Vec::new(), vectors, position: 0, groups: Vec::new(), about: None })
     }
 
@@ -85,12 +86,13 @@ impl Table {
             fields.push(Field::new("text", DataType::Utf8, false));
             columns.push(Arc::new(self.records.iter().map(|r| Some(r.text.as_str())).collect::<StringArray>()));
         }
-        let (kind, values): (DataType, ArrayRef) = match std::mem::replace(&mut self.vectors, empty(self.layout.number))
-        {
-            Vectors::F32(v) => (DataType::Float32, Arc::new(Float32Array::from(v))),
-            Vectors::I8(v) => (DataType::Int8, Arc::new(Int8Array::from(v))),
-            Vectors::U8(v) => (DataType::UInt8, Arc::new(UInt8Array::from(v))),
-        };
+        let (kind, values): (DataType, ArrayRef) =
+            match std::mem::replace(&mut self.vectors, Vectors::empty(self.layout.number)) {
+                Vectors::F32(v) => (DataType::Float32, Arc::new(Float32Array::from(v))),
+                Vectors::F16(v) => (DataType::Float16, Arc::new(Float16Array::from(v))),
+                Vectors::I8(v) => (DataType::Int8, Arc::new(Int8Array::from(v))),
+                Vectors::U8(v) => (DataType::UInt8, Arc::new(UInt8Array::from(v))),
+            };
         let element = Arc::new(Field::new("element", kind, false));
         fields.push(Field::new("embedding", DataType::FixedSizeList(Arc::clone(&element), width), false));
         columns.push(Arc::new(FixedSizeListArray::try_new(element, width, values, None)?));
@@ -136,6 +138,7 @@ impl Encode for Table {
         let range = rows.first * width..(rows.first + rows.records.len()) * width;
         match (&mut self.vectors, rows.vectors) {
             (Vectors::F32(kept), Vectors::F32(new)) => kept.extend_from_slice(&new[range]),
+            (Vectors::F16(kept), Vectors::F16(new)) => kept.extend_from_slice(&new[range]),
             (Vectors::I8(kept), Vectors::I8(new)) => kept.extend_from_slice(&new[range]),
             (Vectors::U8(kept), Vectors::U8(new)) => kept.extend_from_slice(&new[range]),
             _ => return Err(anyhow!("the vectors are no {:?}", self.layout.number)),
@@ -215,14 +218,6 @@ impl Encode for Table {
         let groups = std::mem::take(&mut self.groups);
         ParquetMetaDataWriter::new(out, &ParquetMetaData::new(about, groups)).finish()?;
         Ok(None)
-    }
-}
-
-fn empty(number: Number) -> Vectors {
-    match number {
-        Number::F32 => Vectors::F32(Vec::new()),
-        Number::I8 => Vectors::I8(Vec::new()),
-        Number::U8 => Vectors::U8(Vec::new()),
     }
 }
 

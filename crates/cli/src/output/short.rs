@@ -26,6 +26,7 @@ impl Encode for Short {
             let shown = row..row + width.min(SHOWN);
             let numbers: Vec<String> = match rows.vectors {
                 Vectors::F32(v) => v[shown].iter().map(|x| format!("{x:7.4}")).collect(),
+                Vectors::F16(v) => v[shown].iter().map(|x| format!("{:7.4}", x.to_f32())).collect(),
                 Vectors::I8(v) => v[shown].iter().map(|x| format!("{x:4}")).collect(),
                 Vectors::U8(v) => v[shown].iter().map(|x| format!("{x:3}")).collect(),
             };

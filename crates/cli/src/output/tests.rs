@@ -20,7 +20,7 @@ impl Write for Shared {
 }
 
 fn layout(number: Number) -> Layout {
-    Layout { width: 2, number, ids: false, id_type: None, text: false }
+    Layout { width: 2, number, ids: false, id_type: None, text: false, base64: false }
 }
 
 fn record(id: Id, text: &str) -> Record {

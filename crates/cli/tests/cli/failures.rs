@@ -28,7 +28,7 @@ const FAILURES: [(&str, i32, &str); 24] = [
     ("embed x --resume --overwrite -o out.npy", 2, "cannot be used with"),
     ("embed x --with-text -o out.npy", 2, "holds numbers alone"),
     ("embed x --ranges in.txt", 2, "belongs to --output int8 or uint8"),
-    ("embed x -m $STATIC --output uint8 --ranges in.txt", 1, "no file of --save-ranges"),
+    ("embed x -m $STATIC --output uint8 --ranges in.txt", 1, "no file of ranges"),
     ("embed -i absent.txt", 1, "cannot read absent.txt"),
     ("embed x -o absent/out.npy", 1, "does not exist: create it first"),
     ("embed x -m absent-model --offline", 1, "absent-model"),

@@ -112,7 +112,7 @@ fn fewer_components_and_fewer_bits() {
 
     let refused = run(at, "embed -i in.txt -m $BERT --output int8");
     assert_eq!(refused.code, Some(2));
-    assert!(refused.err.contains("--save-ranges"), "{}", refused.err);
+    assert!(refused.err.contains("embral calibrate"), "{}", refused.err);
     assert_eq!(good(at, "embed -i in.txt -m $BERT --save-ranges ranges.json"), "");
     let together = good(at, "embed -i in.txt -m $BERT --output int8 --ranges ranges.json");
     let alone = good(at, "embed -m $BERT --output int8 --ranges ranges.json 0");
@@ -125,10 +125,10 @@ fn fewer_components_and_fewer_bits() {
     }
     let ran = run(at, "embed -m $BERT --dims 8 --output int8 --ranges ranges.json x");
     assert_eq!(ran.code, Some(2));
-    assert!(ran.err.contains("32 components"), "{}", ran.err);
+    assert!(ran.err.contains("dims 32, and these have 8"), "{}", ran.err);
 }
 
-mod tables {
+pub(crate) mod tables {
     use super::*;
     use parquet::{
         file::reader::{FileReader, SerializedFileReader},
@@ -140,6 +140,22 @@ mod tables {
         let reader = SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
         let groups = reader.num_row_groups();
         (reader.get_row_iter(None).unwrap().collect::<Result<_, _>>().unwrap(), groups)
+    }
+
+    /// The numbers of all vectors of a file without texts, row after row.
+    pub(crate) fn numbers(path: &Path) -> Vec<f32> {
+        let number = |x: &Field| match x {
+            Field::Float(x) => *x,
+            Field::Float16(x) => x.to_f32(),
+            Field::Byte(x) => f32::from(*x),
+            Field::UByte(x) => f32::from(*x),
+            other => panic!("{other} is no number of a vector"),
+        };
+        let row = |row: &Row| match row.get_column_iter().nth(1).unwrap().1 {
+            Field::ListInternal(list) => list.elements().iter().map(number).collect::<Vec<_>>(),
+            other => panic!("{other} is no list"),
+        };
+        read(path).0.iter().flat_map(row).collect()
     }
 
     fn vector(row: &Row, column: usize) -> Vec<f32> {

@@ -4,6 +4,7 @@ mod commands;
 mod documents;
 mod failures;
 mod formats;
+mod forms;
 mod process;
 mod remote;
 mod resume;

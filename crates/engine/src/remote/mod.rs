@@ -195,9 +195,11 @@ impl Remote {
                 "" => format!("{kind}+{}", address.base),
                 model => format!("{kind}+{}?model={model}", address.base),
             },
+            fingerprint: format!("{url} {model} {}", facts.digest),
             path: None,
             architecture: format!("remote ({kind})"),
             dimensions: 0,
+            width: 0,
             max_tokens: facts.max_tokens.unwrap_or(usize::MAX),
             parameters: 0,
             layers: 0,
@@ -241,7 +243,7 @@ impl Remote {
             return Err(Error::new(ErrorKind::Mismatch, message)
                 .hint("the server or the model cannot cut vectors: leave the dimensions out"));
         }
-        self.info.dimensions = row.len();
+        (self.info.dimensions, self.info.width) = (row.len(), row.len());
         self.info.hidden = row.len();
         let length = row.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
         self.info.normalize = self.normalize == Some(true) || (length - 1.0).abs() < 1e-3;

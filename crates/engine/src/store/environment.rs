@@ -15,6 +15,8 @@ pub struct Environment {
     pub hub_cache: PathBuf,
     /// The folder of imported models: `models` in `EMBRAL_HOME`, which is by default `embral` in the user's data folder.
     pub imported: PathBuf,
+    /// The folder of the ranges of 8-bit vectors: `ranges` in `EMBRAL_HOME`.
+    pub ranges: PathBuf,
     /// The address of the hub: `HF_ENDPOINT`, by default `https://huggingface.co`.
     pub endpoint: String,
     /// The access token: `HF_TOKEN`, or what is in the file `HF_TOKEN_PATH`, by default `token` in `HF_HOME`.
@@ -39,6 +41,7 @@ impl std::fmt::Debug for Environment {
         f.debug_struct("Environment")
             .field("hub_cache", &self.hub_cache)
             .field("imported", &self.imported)
+            .field("ranges", &self.ranges)
             .field("endpoint", &self.endpoint)
             .field("token", &self.token.as_ref().map(|_| "set"))
             .field("offline", &self.offline)
@@ -96,6 +99,7 @@ impl Environment {
         Ok(Self {
             hub_cache,
             imported: embral_home.join("models"),
+            ranges: embral_home.join("ranges"),
             endpoint: text("HF_ENDPOINT").map_or_else(
                 || "https://huggingface.co".to_owned(),
                 |endpoint| endpoint.trim_end_matches('/').to_owned(),

@@ -45,6 +45,7 @@ impl Setting {
         let environment = Environment {
             hub_cache: folder.path().join("hub"),
             imported: folder.path().join("models"),
+            ranges: folder.path().join("ranges"),
             endpoint: endpoint.to_owned(),
             token: Some("hf_secret".to_owned()),
             offline: false,

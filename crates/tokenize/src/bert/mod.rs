@@ -5,6 +5,7 @@
 
 mod character;
 mod file;
+mod spans;
 mod vocabulary;
 mod words;
 
