@@ -13,11 +13,19 @@ fn shape(heads: usize, kv_heads: usize, dim: usize, mask: Mask) -> AttentionShap
     AttentionShape { heads, kv_heads, dim, scale: 1.0 / (dim as f32).sqrt(), mask }
 }
 
-const MASKS: [Mask; 5] = [Mask::Full, Mask::Causal, Mask::Window(0), Mask::Window(5), Mask::Window(64)];
+const MASKS: [Mask; 7] = [
+    Mask::Full,
+    Mask::Causal,
+    Mask::Window(0),
+    Mask::Window(5),
+    Mask::Window(64),
+    Mask::CausalWindow(0),
+    Mask::CausalWindow(9),
+];
 
 fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
     let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
-    attention_with::<F32>(isa, None, pool, qkv, offsets, shape, &mut out);
+    attention_with::<F32, _>(Level { isa, dots: None }, pool, qkv, offsets, shape, NoBias, &mut out);
     out.to_vec()
 }
 
@@ -30,8 +38,8 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
         kv_heads: shape.kv_heads,
         dim: shape.dim,
         scale: f64::from(shape.scale),
-        causal: shape.mask == Mask::Causal,
-        reach: if let Mask::Window(reach) = shape.mask { Some(reach) } else { None },
+        causal: matches!(shape.mask, Mask::Causal | Mask::CausalWindow(_)),
+        reach: if let Mask::Window(reach) | Mask::CausalWindow(reach) = shape.mask { Some(reach) } else { None },
     };
     let wanted = oracle::attention(&qkv, offsets, &heads);
     let one = Pool::shared(Some(1));
@@ -40,7 +48,7 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
     // Without the instruction for bf16, and with it where there is one.
     for dots in [None, isa.dots(Numbers::Bf16)] {
         let mut out = Misaligned::of(&vec![f32::NAN; rows * shape.out_width()]);
-        attention_with::<Bf16>(isa, dots, &one, &qkv, offsets, shape, &mut out);
+        attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, shape, NoBias, &mut out);
         let error = oracle::largest_difference(&out, &wanted);
         assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
     }
@@ -74,14 +82,27 @@ fn a_sequence_is_the_same_alone_and_in_company() {
         }))
         .collect();
     each_isa("attention sequences", |isa| {
-        for shape in [shape(4, 4, 32, Mask::Full), shape(4, 2, 16, Mask::Causal), shape(2, 2, 8, Mask::Window(40))] {
+        for shape in [
+            shape(4, 4, 32, Mask::Full),
+            shape(4, 2, 16, Mask::Causal),
+            shape(2, 2, 8, Mask::Window(40)),
+            shape(2, 2, 8, Mask::CausalWindow(30)),
+        ] {
             let (width, out_width) = (shape.qkv_width(), shape.out_width());
             let qkv = oracle::numbers(6, offsets[8] as usize * width);
             let [one, two, three] = pools().map(|pool| bits(&run(isa, &pool, &qkv, &offsets, &shape)));
             assert!(one == two && two == three, "{}", isa.name());
             let bf16 = |pool: &Pool, qkv: &[f32], offsets: &[u32]| {
                 let mut out = vec![f32::NAN; qkv.len() / width * out_width];
-                attention_with::<Bf16>(isa, isa.dots(Numbers::Bf16), pool, qkv, offsets, &shape, &mut out);
+                attention_with::<Bf16, _>(
+                    Level { isa, dots: isa.dots(Numbers::Bf16) },
+                    pool,
+                    qkv,
+                    offsets,
+                    &shape,
+                    NoBias,
+                    &mut out,
+                );
                 bits(&out)
             };
             let all = bf16(&Pool::shared(Some(2)), &qkv, &offsets);
@@ -143,4 +164,73 @@ fn a_long_sequence_is_a_row_at_a_time() {
         let wanted: f64 = (0..n).map(|other| score(other).exp() / sum * f64::from(qkv[other * 3 + 2])).sum();
         assert!((f64::from(out[row]) - wanted).abs() < ATTENTION_ERROR, "row {row}");
     }
+}
+
+/// One for each head: beyond a distance of 7 no further change.
+fn distance_bias(heads: usize) -> Vec<f32> {
+    oracle::numbers(12, heads * 15).iter().map(|x| 3.0 * x).collect()
+}
+
+#[test]
+fn a_bias_by_distance_is_added_to_the_scores() {
+    each_isa("attention bias", |isa| {
+        for (mask, (heads, kv_heads), dim) in [
+            (Mask::Full, (2, 2), 8),
+            (Mask::Full, (4, 2), 33),
+            (Mask::Causal, (2, 1), 16),
+            (Mask::Window(4), (2, 2), 8),
+            (Mask::Window(30), (1, 1), 8),
+        ] {
+            let shape = shape(heads, kv_heads, dim, mask);
+            let values = distance_bias(heads);
+            let bias = DistanceBias { values: &values, heads };
+            for offsets in [&[0, 1, 1, 18, 58][..], &[0, KEYS as u32 + 9], &[0, 2 * KEYS as u32 + 5]] {
+                let rows = *offsets.last().unwrap() as usize;
+                let qkv = oracle::numbers(5, rows * shape.qkv_width());
+                let h = Heads {
+                    heads,
+                    kv_heads,
+                    dim,
+                    scale: f64::from(shape.scale),
+                    causal: mask == Mask::Causal,
+                    reach: if let Mask::Window(reach) = mask { Some(reach) } else { None },
+                };
+                let wanted = oracle::attention_biased(&qkv, offsets, &h, &|head, query, key| {
+                    let distance = (key as i64 - query as i64).clamp(-7, 7) + 7;
+                    f64::from(values[head * 15 + distance as usize])
+                });
+                let one = Pool::shared(Some(1));
+                let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
+                attention_with::<F32, _>(Level { isa, dots: None }, &one, &qkv, offsets, &shape, bias, &mut out);
+                let error = oracle::largest_difference(&out, &wanted);
+                assert!(error <= ATTENTION_ERROR, "{} {offsets:?} {shape:?}: {error:e}", isa.name());
+                let all = bits(&out);
+                for pool in pools() {
+                    attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, offsets, &shape, bias, &mut out);
+                    assert_eq!(bits(&out), all);
+                }
+                for ends in offsets.windows(2) {
+                    let (first, end) = (ends[0] as usize, ends[1] as usize);
+                    let mut alone = vec![f32::NAN; (end - first) * shape.out_width()];
+                    let qkv = &qkv[first * shape.qkv_width()..end * shape.qkv_width()];
+                    let offsets = [0, ends[1] - ends[0]];
+                    attention_with::<F32, _>(Level { isa, dots: None }, &one, qkv, &offsets, &shape, bias, &mut alone);
+                    assert_eq!(bits(&alone), all[first * shape.out_width()..end * shape.out_width()]);
+                }
+                for dots in [None, isa.dots(Numbers::Bf16)] {
+                    attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, &shape, bias, &mut out);
+                    let error = oracle::largest_difference(&out, &wanted);
+                    assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "no odd number for each of 2 heads")]
+fn a_bias_for_other_heads_is_refused() {
+    let shape = shape(2, 2, 8, Mask::Full);
+    let bias = DistanceBias { values: &[0.0; 15], heads: 1 };
+    attention_biased(&Pool::shared(Some(1)), &[0.0; 48], &[0, 1], &shape, bias, &mut [0.0; 16]);
 }
