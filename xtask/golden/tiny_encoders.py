@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 from tiny_bert import modules, old_pooling, over
 from tiny_tokenizers import byte_level, byte_level_between, byte_fallback, unigram, word_piece
 from transformers import (
+    DebertaV2Config,
+    DebertaV2Model,
     DistilBertConfig,
     DistilBertModel,
     Gemma3TextConfig,
@@ -152,6 +154,43 @@ def mpnet(root):
     }
     folder = folder_of(root, "tiny_mpnet", config, tokenizer, "mean", roles(special))
     finish(folder, MPNetModel(MPNetConfig(**config), add_pooling_layer=False), 20_268)
+
+
+def deberta(root):
+    """DeBERTa v3, whose projections are used for distances too, in buckets; and v2 with projections of their own for each distance."""
+    special = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
+    tokenizer = unigram(special, "[UNK]", "[CLS]", "[SEP]")
+    config = {
+        "architectures": ["DebertaV2Model"],
+        "model_type": "deberta-v2",
+        **BERT_SIZES,
+        "layer_norm_eps": 1e-7,
+        "vocab_size": tokenizer.get_vocab_size(),
+        "max_position_embeddings": 64,
+        "max_relative_positions": -1,
+        "position_buckets": 8,
+        "relative_attention": True,
+        "pos_att_type": "p2c|c2p",
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+        "pad_token_id": 0,
+    }
+    folder = folder_of(root, "tiny_deberta_v3", config, tokenizer, "mean", roles(special))
+    finish(folder, DebertaV2Model(DebertaV2Config(**config)), 20_276)
+    own = {
+        **config,
+        "position_buckets": -1,
+        "max_relative_positions": 12,
+        "pos_att_type": ["c2p", "p2c"],
+        "norm_rel_ebd": "none",
+        "share_att_key": False,
+        "position_biased_input": True,
+        "type_vocab_size": 2,
+    }
+    folder = folder_of(root, "tiny_deberta_v2", own, tokenizer, "cls", roles(special))
+    finish(folder, DebertaV2Model(DebertaV2Config(**own)), 20_277)
 
 
 def modernbert(root):
@@ -404,5 +443,5 @@ def llama(root):
 
 
 def make(root: Path):
-    for family in (roberta, xlm_roberta, distilbert, mpnet, modernbert, nomic_bert, gte, gemma3, qwen2, llama):
+    for family in (roberta, xlm_roberta, distilbert, mpnet, deberta, modernbert, nomic_bert, gte, gemma3, qwen2, llama):
         family(root)

@@ -107,7 +107,7 @@ def byte_level_between(special, first, last, roberta):
     return tokenizer
 
 
-def unigram(special=("<s>", "<pad>", "</s>", "<unk>", "<mask>")):
+def unigram(special=("<s>", "<pad>", "</s>", "<unk>", "<mask>"), unknown="<unk>", first="<s>", last="</s>"):
     """SentencePiece's unigram model as XLM-RoBERTa has it: spaces are pieces, longer pieces are likelier."""
     letters = string.ascii_letters + string.digits + ".,:;!?'\"()-/%@_éàïü日本"
     pieces = [(token, 0.0) for token in special]
@@ -115,15 +115,15 @@ def unigram(special=("<s>", "<pad>", "</s>", "<unk>", "<mask>")):
     words = [w for w in WORDS if len(w) > 1]
     pieces += [("▁" + w, -5.0 - i / 64) for i, w in enumerate(words)]
     pieces += [(s, -5.5 - i / 64) for i, s in enumerate(SUFFIXES) if len(s) > 1]
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=special.index("<unk>"), byte_fallback=False))
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=special.index(unknown), byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[(token, special.index(token)) for token in ["<s>", "</s>"]],
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} {last} $B {last}",
+        special_tokens=[(token, special.index(token)) for token in [first, last]],
     )
     return tokenizer
 

@@ -88,14 +88,13 @@ pub trait Backend: Send + Sync {
     ) -> Result<()>;
     /// Turns query and key in `qkv` by their place in the sequence.
     fn rotate(&self, plan: &Self::Plan, qkv: &mut Self::Buffer, attention: &Attention, rope: &Rope) -> Result<()>;
-    /// `y = softmax(scale · Q Kᵀ + bias) V`, per sequence and head. The bias is a table `[heads, 2 reach + 1]`, by the place of the
-    /// key less that of the query, from `-reach` on; its ends stand for all distances beyond.
+    /// `y = softmax(scale · Q Kᵀ + bias) V`, per sequence and head.
     fn attention(
         &self,
         plan: &Self::Plan,
         qkv: &Self::Buffer,
         attention: &Attention,
-        bias: Option<&Self::Table>,
+        bias: Bias<'_, Self>,
         y: &mut Self::Buffer,
     ) -> Result<()>;
     /// One row a sequence. A sequence without rows gives zeros.
@@ -120,6 +119,35 @@ pub struct Embedding<'a, B: Backend + ?Sized> {
     pub scale: f32,
     /// Norm of the scaled sum.
     pub norm: Option<&'a B::Norm>,
+}
+
+/// What is added to the scores of attention. Distances are the place of the key less that of the query, from `-reach` on, and the first
+/// and the last stand for all beyond.
+pub enum Bias<'a, B: Backend + ?Sized> {
+    /// Nothing.
+    None,
+    /// A number for each head and distance: a table `[heads, 2 reach + 1]`.
+    Distance(&'a B::Table),
+    /// Products with rows of distances.
+    Relative(&'a Relative<B>),
+}
+
+impl<B: Backend + ?Sized> Clone for Bias<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend + ?Sized> Copy for Bias<'_, B> {}
+
+/// Rows of distances, with the width of the query.
+pub struct Relative<B: Backend + ?Sized> {
+    /// `scale · q · keys[row]` is added.
+    pub keys: Option<B::Buffer>,
+    /// `scale · k · queries[row]` is added.
+    pub queries: Option<B::Buffer>,
+    /// The row of each distance, `[2 reach + 1]`.
+    pub distances: Vec<u32>,
 }
 
 /// Perceptrons of which each row goes through a few.

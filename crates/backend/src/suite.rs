@@ -2,7 +2,7 @@
 //!
 //! A backend's own test calls [`run`] with the largest error its storage format allows.
 
-use crate::{Attention, Backend, Dense, Embedding, Experts, Pool, Rope};
+use crate::{Attention, Backend, Bias, Dense, Embedding, Experts, Pool, Relative, Rope};
 use embral_testkit::oracle;
 use embral_types::{Activation, Batch, Dtype, Mask, NormKind, Pooling, Precision, Tensor};
 
@@ -22,6 +22,7 @@ pub fn run<B: Backend>(backend: &B, largest: f64) {
     suite.rotate();
     suite.norm_query_key();
     suite.attention();
+    suite.attention_relative();
     suite.pool();
     suite.bag();
     suite.finish();
@@ -289,10 +290,40 @@ impl<B: Backend> Suite<'_, B> {
                     let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
                     let plan = self.backend.plan(&batch).unwrap();
                     let input = self.upload(&x, a.input_width());
-                    self.backend.attention(&plan, &input, &a, with.then_some(&table), &mut y).unwrap();
+                    let bias = if with { Bias::Distance(&table) } else { Bias::None };
+                    self.backend.attention(&plan, &input, &a, bias, &mut y).unwrap();
                     self.check(&format!("attention {a:?}, bias {with}"), &self.read(&y, wanted.len()), &wanted);
                 }
             }
+        }
+    }
+
+    fn attention_relative(&self) {
+        let batch = batch(9);
+        let (heads, dim) = (2, 12);
+        for mask in [Mask::Full, Mask::Window(3)] {
+            let a = Attention { heads, kv_heads: heads, dim, scale: 0.3, mask, precision: Precision::F32 };
+            let x = oracle::numbers(1, batch.tokens() * a.input_width());
+            let (keys, queries) = (oracle::numbers(2, 5 * heads * dim), oracle::numbers(3, 5 * heads * dim));
+            let relative = Relative {
+                keys: Some(self.upload(&keys, heads * dim)),
+                queries: Some(self.upload(&queries, heads * dim)),
+                distances: vec![4, 3, 1, 0, 2],
+            };
+            let reach = if let Mask::Window(reach) = mask { Some(reach) } else { None };
+            let h = oracle::Heads { heads, kv_heads: heads, dim, scale: f64::from(a.scale), causal: false, reach };
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            let wanted = oracle::attention_biased(&x, batch.offsets(), &h, &|head, query, key| {
+                let row = relative.distances[((key as i64 - query as i64).clamp(-2, 2) + 2) as usize] as usize;
+                let at = |row: usize, column: usize| &x[(row * 3 * heads + column) * dim..][..dim];
+                let row = (row * heads + head) * dim..;
+                h.scale * (dot(at(query, head), &keys[row.clone()]) + dot(at(key, heads + head), &queries[row]))
+            });
+            let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
+            let plan = self.backend.plan(&batch).unwrap();
+            let input = self.upload(&x, a.input_width());
+            self.backend.attention(&plan, &input, &a, Bias::Relative(&relative), &mut y).unwrap();
+            self.check(&format!("attention {a:?}, relative"), &self.read(&y, wanted.len()), &wanted);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Each op of the backend as a call of a kernel.
 
 use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table, mixture};
-use embral_backend::{Attention, Backend, Dense, Embedding, Experts, Pool, Rope};
+use embral_backend::{Attention, Backend, Bias, Dense, Embedding, Experts, Pool, Rope};
 use embral_kernels::op;
 use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Precision, Result, Tensor};
 
@@ -109,19 +109,32 @@ impl Backend for Cpu {
         plan: &Plan,
         qkv: &Buffer,
         attention: &Attention,
-        bias: Option<&Table>,
+        bias: Bias<'_, Self>,
         y: &mut Buffer,
     ) -> Result<()> {
-        use op::attention::{DistanceBias, attention_bf16, attention_biased, attention_biased_bf16};
+        use op::attention::{
+            DistanceBias, RelativeBias, attention_bf16, attention_biased, attention_biased_bf16, attention_relative,
+        };
         let (shape, out) = (shape(attention), y.values_mut());
         let (pool, qkv, offsets) = (&self.pool, qkv.values(), &plan.offsets[..]);
         // Scores of 8-bit integers would be too coarse for a softmax.
         let exact = attention.precision == Precision::F32;
-        match bias.map(|table| DistanceBias { values: &table.data, heads: attention.heads }) {
-            None if exact => op::attention::attention(pool, qkv, offsets, &shape, out),
-            None => attention_bf16(pool, qkv, offsets, &shape, out),
-            Some(bias) if exact => attention_biased(pool, qkv, offsets, &shape, bias, out),
-            Some(bias) => attention_biased_bf16(pool, qkv, offsets, &shape, bias, out),
+        match bias {
+            Bias::None if exact => op::attention::attention(pool, qkv, offsets, &shape, out),
+            Bias::None => attention_bf16(pool, qkv, offsets, &shape, out),
+            Bias::Distance(table) => {
+                let bias = DistanceBias { values: &table.data, heads: attention.heads };
+                let attend = if exact { attention_biased } else { attention_biased_bf16 };
+                attend(pool, qkv, offsets, &shape, bias, out);
+            }
+            Bias::Relative(relative) => {
+                let bias = RelativeBias {
+                    keys: relative.keys.as_ref().map(Buffer::values),
+                    queries: relative.queries.as_ref().map(Buffer::values),
+                    distances: &relative.distances,
+                };
+                attention_relative(pool, !exact, (qkv, offsets), &shape, bias, out);
+            }
         }
         Ok(())
     }

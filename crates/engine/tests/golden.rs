@@ -104,6 +104,8 @@ goldens! {
     tiny_bert_sharded
     tiny_bert_without_prompt
     tiny_camembert
+    tiny_deberta_v2
+    tiny_deberta_v3
     tiny_distilbert
     tiny_eurobert
     tiny_gemma3

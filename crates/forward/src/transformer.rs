@@ -1,13 +1,13 @@
 //! Encoders made of blocks of attention and a perceptron.
 
 use crate::{
-    distance,
+    distance::Distances,
     load::Loader,
     precisions::{Precisions, Site},
 };
-use embral_backend::{Attention, Backend, Dense, Embedding, Experts, Pool, Rope};
+use embral_backend::{Attention, Backend, Bias, Dense, Embedding, Experts, Pool, Rope};
 use embral_formats::Weights;
-use embral_models::{Blueprint, DistanceBias, ExpertsSpec, MlpSpec, NormPlace, Positions, Role, View, WeightNames};
+use embral_models::{Blueprint, ExpertsSpec, MlpSpec, NormPlace, Positions, Role, View, WeightNames};
 use embral_types::{Batch, Precision, Result, Tensor};
 use std::mem::swap;
 
@@ -18,7 +18,7 @@ pub struct Transformer<B: Backend> {
     position: Option<(B::Table, usize)>,
     kind: Option<B::Table>,
     embedding_norm: Option<B::Norm>,
-    distance_bias: Option<B::Table>,
+    distances: Option<Distances<B>>,
     blocks: Vec<Block<B>>,
     final_norm: Option<B::Norm>,
 }
@@ -90,11 +90,6 @@ impl<B: Backend> Transformer<B> {
             Positions::None => None,
             Positions::Learned { offset, .. } => Some((table(Role::Position)?, offset)),
         };
-        let distance_bias = blueprint.attention.bias.map(|bias| {
-            let learned = matches!(bias, DistanceBias::Learned { .. });
-            let learned = learned.then(|| from.weight(Role::DistanceBias, 0)).transpose()?;
-            backend.load_table(&distance::table(blueprint, bias, learned))
-        });
         let blocks = (0..blueprint.layers)
             .map(|layer| Block::load(backend, blueprint, &from, layer, precisions))
             .collect::<Result<Vec<_>>>()?;
@@ -103,7 +98,7 @@ impl<B: Backend> Transformer<B> {
             position,
             kind: (blueprint.embedding.token_types > 0).then(|| table(Role::TokenType)).transpose()?,
             embedding_norm: blueprint.embedding.norm.then(|| norm(Role::EmbeddingNorm, 0)).transpose()?,
-            distance_bias: distance_bias.transpose()?,
+            distances: Distances::load(backend, blueprint, &from)?,
             blocks,
             final_norm: blueprint.final_norm.then(|| norm(Role::FinalNorm, 0)).transpose()?,
             blueprint: blueprint.clone(),
@@ -168,7 +163,8 @@ impl<B: Backend> Transformer<B> {
             },
         };
         for (layer, block) in self.blocks.iter().enumerate() {
-            self.block(backend, plan, block, &mut x, rows, &mut scratch)?;
+            let bias = self.distances.as_ref().map_or(Bias::None, |distances| distances.of(layer));
+            self.block(backend, plan, (block, bias), &mut x, rows, &mut scratch)?;
             observe(layer, &x)?;
         }
         if let Some(n) = &self.final_norm {
@@ -191,7 +187,7 @@ impl<B: Backend> Transformer<B> {
         &self,
         backend: &B,
         plan: &B::Plan,
-        block: &Block<B>,
+        (block, bias): (&Block<B>, Bias<'_, B>),
         x: &mut B::Buffer,
         rows: usize,
         s: &mut Scratch<B>,
@@ -210,7 +206,7 @@ impl<B: Backend> Transformer<B> {
         if let Some(rope) = &block.rope {
             backend.rotate(plan, &mut s.qkv, &block.attention, rope)?;
         }
-        backend.attention(plan, &s.qkv, &block.attention, self.distance_bias.as_ref(), &mut s.heads)?;
+        backend.attention(plan, &s.qkv, &block.attention, bias, &mut s.heads)?;
         match (&mut s.branch, &block.attention_out_norm) {
             (Some(branch), Some(norm)) => {
                 backend.linear(&s.heads, &block.out, Identity, branch)?;

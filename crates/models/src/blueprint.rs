@@ -77,12 +77,12 @@ pub struct AttentionSpec {
     /// How q and k are normalised before the rotation, if they are.
     pub qk_norm: Option<QkNorm>,
     /// What is added to the scores by the distance of key and query, if anything; the same in every block.
-    pub bias: Option<DistanceBias>,
+    pub bias: Option<PositionBias>,
 }
 
 /// What is added to a score by how far the key is from the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DistanceBias {
+pub enum PositionBias {
     /// ALiBi on both sides: `-distance` times the slope of the head. With `n` heads, a power of two, the slopes are `2^(-8 i / n)`
     /// for `i` from 1 on; other numbers of heads take every second slope of twice the next lower power besides.
     Alibi,
@@ -94,6 +94,27 @@ pub enum DistanceBias {
         /// The distance from which on all are in the last bucket.
         far: usize,
     },
+    /// Products of query and key with rows of distances, as in DeBERTa.
+    Disentangled(DisentangledSpec),
+}
+
+/// `scale · (q · k + q · K r + k · Q r)`, with the row `r` of a learned table that the distance from key to query has, and projections
+/// `K` and `Q`. Row `span + b` is of the distances in bucket `b`, those behind the query being positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DisentangledSpec {
+    /// Half of the rows.
+    pub span: usize,
+    /// Distances of a bucket: each has its own below half of `span`, and others go by their logarithm up to this one. `None` where each
+    /// has its own.
+    pub far: Option<usize>,
+    /// Whether the query is multiplied with the rows.
+    pub query: bool,
+    /// Whether the key is.
+    pub key: bool,
+    /// Whether `K` and `Q` are the projections of the tokens.
+    pub shared: bool,
+    /// Whether the rows are normalised.
+    pub norm: bool,
 }
 
 /// What the tokens of one block see of each other.

@@ -17,8 +17,8 @@ mod shapes;
 mod static_model;
 
 pub use blueprint::{
-    AttentionSpec, Blueprint, DistanceBias, EmbeddingSpec, ExpertsSpec, MlpSpec, NormPlace, NormSpec, Positions,
-    QkNorm, View,
+    AttentionSpec, Blueprint, DisentangledSpec, EmbeddingSpec, ExpertsSpec, MlpSpec, NormPlace, NormSpec, PositionBias,
+    Positions, QkNorm, View,
 };
 pub use catalogue::Entry;
 pub use folder::{ModelFolder, Network, Prompts, TokenizerFiles};

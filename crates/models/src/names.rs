@@ -28,6 +28,14 @@ pub enum Role {
     AttentionOutNorm,
     /// What is added to scores by distance, `[buckets, heads]`.
     DistanceBias,
+    /// Rows of distances, `[2 span, hidden]`.
+    Distances,
+    /// Their norm, `[hidden]`.
+    DistancesNorm,
+    /// Projection of those rows to keys, `[heads * head_dim, hidden]`.
+    DistanceKey,
+    /// Projection of those rows to queries, `[heads * head_dim, hidden]`.
+    DistanceQuery,
     /// Norm of the query, `[head_dim]` or that of all heads.
     QueryNorm,
     /// Norm of the key, `[head_dim]` or that of all heads.

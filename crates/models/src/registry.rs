@@ -3,7 +3,8 @@
 use crate::{
     Blueprint, WeightNames,
     arch::{
-        bert, distilbert, gemma3, gte, jina_bert, llama, mistral, modernbert, mpnet, nomic_bert, qwen2, qwen3, roberta,
+        bert, deberta_v2, distilbert, gemma3, gte, jina_bert, llama, mistral, modernbert, mpnet, nomic_bert, qwen2,
+        qwen3, roberta,
     },
     config::{self, Config, malformed, unsupported},
 };
@@ -27,6 +28,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "xlm-roberta", parse: roberta::parse },
     Architecture { name: "camembert", parse: roberta::parse },
     Architecture { name: "distilbert", parse: distilbert::parse },
+    Architecture { name: "deberta-v2", parse: deberta_v2::parse },
     Architecture { name: "mpnet", parse: mpnet::parse },
     Architecture { name: "nomic_bert", parse: nomic_bert::parse },
     Architecture { name: "modernbert", parse: modernbert::parse },

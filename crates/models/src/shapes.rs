@@ -1,6 +1,6 @@
 //! What a checkpoint must hold for a [`Blueprint`], and whether it does.
 
-use crate::{Blueprint, DistanceBias, NormPlace, Positions, QkNorm, Role, WeightNames};
+use crate::{Blueprint, NormPlace, PositionBias, Positions, QkNorm, Role, WeightNames};
 use embral_formats::Weights;
 use embral_types::{Dtype, Error, ErrorKind, Result};
 use std::collections::BTreeSet;
@@ -32,13 +32,29 @@ impl Blueprint {
         if self.embedding.norm {
             add(Role::EmbeddingNorm, 0, &[hidden], norm_bias(hidden));
         }
-        if let Some(DistanceBias::Learned { buckets, .. }) = a.bias {
-            add(Role::DistanceBias, 0, &[buckets, a.heads], None);
+        let mut relative = None;
+        match a.bias {
+            Some(PositionBias::Learned { buckets, .. }) => add(Role::DistanceBias, 0, &[buckets, a.heads], None),
+            Some(PositionBias::Disentangled(spec)) => {
+                add(Role::Distances, 0, &[2 * spec.span, hidden], None);
+                if spec.norm {
+                    add(Role::DistancesNorm, 0, &[hidden], norm_bias(hidden));
+                }
+                relative = Some(spec).filter(|spec| !spec.shared);
+            }
+            Some(PositionBias::Alibi) | None => {}
         }
         let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
         for layer in 0..self.layers {
             for (role, width) in [(Role::Query, q), (Role::Key, kv), (Role::Value, kv)] {
                 add(role, layer, &[width, hidden], a.qkv_bias.then_some(width));
+            }
+            if let Some(spec) = relative {
+                for (role, used) in [(Role::DistanceKey, spec.query), (Role::DistanceQuery, spec.key)] {
+                    if used {
+                        add(role, layer, &[q, hidden], Some(q));
+                    }
+                }
             }
             if let Some(over) = a.qk_norm {
                 for (role, all) in [(Role::QueryNorm, q), (Role::KeyNorm, kv)] {
@@ -142,15 +158,15 @@ fn check(weights: &dyn Weights, name: &str, shape: &[usize]) -> Result<()> {
     }
 }
 
+/// Heads of pre-training tasks, as BERT, RoBERTa, DistilBERT, ModernBERT and DeBERTa call them.
+const HEADS: [&str; 8] =
+    ["pooler.", "cls.", "lm_head.", "vocab_", "head.", "decoder.", "lm_predictions.", "mask_predictions."];
+
 fn is_harmless(name: &str, names: &WeightNames) -> bool {
     let bare = |prefix: &&str| name.strip_prefix(prefix);
     name.ends_with("position_ids")
         || name.ends_with("rotary_emb.inv_freq")
-        || names
-            .prefixes()
-            .iter()
-            .filter_map(bare)
-            .any(|name| ["pooler.", "cls.", "lm_head."].iter().any(|head| name.starts_with(head)))
+        || names.prefixes().iter().filter_map(bare).any(|name| HEADS.iter().any(|head| name.starts_with(head)))
 }
 
 #[cfg(test)]

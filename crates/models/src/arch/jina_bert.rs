@@ -3,7 +3,7 @@
 
 use super::bert;
 use crate::{
-    Blueprint, DistanceBias, EmbeddingSpec, MlpSpec, NormPlace, Positions, QkNorm, Role, WeightNames,
+    Blueprint, EmbeddingSpec, MlpSpec, NormPlace, PositionBias, Positions, QkNorm, Role, WeightNames,
     config::{Config, malformed, unsupported},
     names::Block,
 };
@@ -78,7 +78,7 @@ pub(crate) fn parse(config: &Value) -> Result<(Blueprint, WeightNames)> {
         )));
     }
     blueprint.embedding = EmbeddingSpec { positions: Positions::None, ..blueprint.embedding };
-    blueprint.attention.bias = Some(DistanceBias::Alibi);
+    blueprint.attention.bias = Some(PositionBias::Alibi);
     blueprint.mlp = MlpSpec { gated: true, activation, up_bias: false, ..blueprint.mlp };
     // What tells the two apart is where their code is from.
     let code = config.object("auto_map")?.into_iter().flat_map(Config::entries);

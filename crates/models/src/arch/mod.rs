@@ -1,6 +1,7 @@
 //! One file an architecture: its configuration keys and its tensor names.
 
 pub(crate) mod bert;
+pub(crate) mod deberta_v2;
 mod decoder;
 pub(crate) mod distilbert;
 pub(crate) mod gemma3;

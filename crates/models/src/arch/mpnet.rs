@@ -2,7 +2,7 @@
 
 use super::bert;
 use crate::{
-    Blueprint, DistanceBias, EmbeddingSpec, Role, WeightNames,
+    Blueprint, EmbeddingSpec, PositionBias, Role, WeightNames,
     config::{Config, unsupported},
 };
 use embral_types::Result;
@@ -41,7 +41,7 @@ pub(crate) fn parse(config: &Value) -> Result<(Blueprint, WeightNames)> {
     }
     let mut blueprint = bert::blueprint(config, FIRST_POSITION)?;
     blueprint.embedding = EmbeddingSpec { token_types: 0, ..blueprint.embedding };
-    blueprint.attention.bias = Some(DistanceBias::Learned { buckets, far: FAR });
+    blueprint.attention.bias = Some(PositionBias::Learned { buckets, far: FAR });
     Ok((blueprint, NAMES))
 }
 

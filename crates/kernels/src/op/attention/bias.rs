@@ -15,8 +15,20 @@ pub(super) trait Bias: Copy + Sync {
     /// Where it does not.
     fn check(self, shape: &AttentionShape);
 
-    /// Adds to the scores, to base 2, of a query of `head` at place `query`; they are those of the keys from place `first` on.
-    fn add<S: Simd>(self, s: S, head: usize, query: usize, first: usize, scores: &mut [f32]);
+    /// Adds to the scores, to base 2, of one query.
+    fn add<S: Simd>(self, s: S, place: &Place<'_>, scores: &mut [f32]);
+}
+
+/// Of which query and which keys some scores are.
+pub(super) struct Place<'a> {
+    pub(super) shape: &'a AttentionShape,
+    /// The rows of `qkv` from the first of the sequence on.
+    pub(super) rows: &'a [f32],
+    pub(super) head: usize,
+    /// The place of the query in the sequence.
+    pub(super) query: usize,
+    /// The place of the first key.
+    pub(super) first: usize,
 }
 
 /// Nothing.
@@ -27,7 +39,7 @@ impl Bias for NoBias {
     const SOME: bool = false;
     fn check(self, _: &AttentionShape) {}
     #[inline(always)]
-    fn add<S: Simd>(self, _: S, _: usize, _: usize, _: usize, _: &mut [f32]) {}
+    fn add<S: Simd>(self, _: S, _: &Place<'_>, _: &mut [f32]) {}
 }
 
 /// A number for each head and distance.
@@ -52,7 +64,8 @@ impl Bias for DistanceBias<'_> {
     }
 
     #[inline(always)]
-    fn add<S: Simd>(self, s: S, head: usize, query: usize, first: usize, scores: &mut [f32]) {
+    fn add<S: Simd>(self, s: S, place: &Place<'_>, scores: &mut [f32]) {
+        let &Place { head, query, first, .. } = place;
         let width = self.values.len() / self.heads;
         let (row, reach) = (&self.values[head * width..(head + 1) * width], width / 2);
         let near = query.saturating_sub(reach).max(first) - first;
@@ -72,6 +85,54 @@ impl Bias for DistanceBias<'_> {
         let row = &row[first + reach - query..][..near.len()];
         for (part, bias) in near.chunks_mut(S::LANES).zip(row.chunks(S::LANES)) {
             s.write(part, s.fma(s.read(bias), log, s.read(part)));
+        }
+    }
+}
+
+/// The disentangled attention of DeBERTa: each distance has a row with a key for the query, and a query for the key.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeBias<'a> {
+    /// Keys of distances, `[rows, heads · dim]`: `scale · q · keys[row]` is added to a score.
+    pub keys: Option<&'a [f32]>,
+    /// Queries of distances, `[rows, heads · dim]`: `scale · k · queries[row]` is added to a score.
+    pub queries: Option<&'a [f32]>,
+    /// The row of each distance, `[2 reach + 1]`, by the place of the key less that of the query, from `-reach` on; the ends stand for
+    /// all beyond.
+    pub distances: &'a [u32],
+}
+
+impl Bias for RelativeBias<'_> {
+    const SOME: bool = true;
+
+    fn check(self, shape: &AttentionShape) {
+        let width = shape.out_width();
+        let rows = self.distances.iter().max().map_or(0, |&row| row as usize + 1);
+        let fit =
+            |table: Option<&[f32]>| table.is_none_or(|t| t.len().is_multiple_of(width) && t.len() >= rows * width);
+        assert!(self.distances.len() % 2 == 1, "{} is no odd number of distances", self.distances.len());
+        assert!(fit(self.keys) && fit(self.queries), "a table has at least {rows} rows of {width}");
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(self, s: S, place: &Place<'_>, scores: &mut [f32]) {
+        let &Place { shape, rows, head, query, first } = place;
+        let (dim, width, reach) = (shape.dim, shape.qkv_width(), self.distances.len() / 2);
+        let key_column = (shape.heads + head / (shape.heads / shape.kv_heads)) * dim;
+        let q = &rows[query * width + head * dim..][..dim];
+        let factor = shape.scale * LOG2_E;
+        for (i, score) in scores.iter_mut().enumerate() {
+            let key = first + i;
+            let row = self.distances[(key + reach).saturating_sub(query).min(2 * reach)] as usize;
+            let mut sum = s.zero();
+            let pairs = [(q, self.keys), (&rows[key * width + key_column..][..dim], self.queries)];
+            for (own, table) in pairs {
+                let Some(table) = table else { continue };
+                let other = &table[row * shape.out_width() + head * dim..][..dim];
+                for (a, b) in own.chunks(S::LANES).zip(other.chunks(S::LANES)) {
+                    sum = s.fma(s.read(a), s.read(b), sum);
+                }
+            }
+            *score += s.sum(sum) * factor;
         }
     }
 }

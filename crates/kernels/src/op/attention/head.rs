@@ -1,6 +1,6 @@
 //! The queries of one key head over the keys that they see.
 
-use super::bias::Bias;
+use super::bias::{Bias, Place};
 use super::operand::{Operand, Rows};
 use super::softmax::{largest_of, weights};
 use super::{AttentionShape, KEYS};
@@ -151,8 +151,9 @@ impl<F: Operand, B: Bias> Kernel for Head<'_, F, B> {
                     for row in 0..rows {
                         let visible = seen(start + row);
                         if B::SOME && !visible.is_empty() {
-                            let (first, scores) = (first_key + visible.start, &mut m.scores[row * STRIDE..]);
-                            bias.add(s, head, start + row, first, &mut scores[visible.clone()]);
+                            let (query, first) = (start + row, first_key + visible.start);
+                            let place = Place { shape, rows: &qkv[first_row * width..], head, query, first };
+                            bias.add(s, &place, &mut m.scores[row * STRIDE..][visible.clone()]);
                         }
                         largest[row] = largest_of(s, &m.scores[row * STRIDE..][visible]);
                         if !single {

@@ -15,8 +15,8 @@ use crate::parts::Parts;
 use crate::scratch;
 use crate::tile::{Bf16, DEPTH, F32};
 use crate::{Isa, Pool};
-pub use bias::DistanceBias;
 use bias::{Bias, NoBias};
+pub use bias::{DistanceBias, RelativeBias};
 use head::Head;
 use operand::Operand;
 use std::cell::Cell;
@@ -155,6 +155,25 @@ pub fn attention_biased_bf16(
 ) {
     let isa = Isa::active();
     let dots = bf16_dots(isa, shape);
+    let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+    attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
+}
+
+/// `softmax(scale · (Q Kᵀ + products with rows of distances)) V`, those products being of f32; `bf16` says whether the others are as
+/// those of [`attention_bf16`]. For the rest as [`attention`].
+///
+/// # Panics
+/// As [`attention`], and where a table has another width or fewer rows than `distances` speaks of.
+pub fn attention_relative(
+    pool: &Pool,
+    bf16: bool,
+    (qkv, offsets): (&[f32], &[u32]),
+    shape: &AttentionShape,
+    bias: RelativeBias<'_>,
+    out: &mut [f32],
+) {
+    let isa = Isa::active();
+    let dots = bf16_dots(isa, shape).filter(|_| bf16);
     let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
     attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
 }

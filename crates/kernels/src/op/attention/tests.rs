@@ -234,3 +234,50 @@ fn a_bias_for_other_heads_is_refused() {
     let bias = DistanceBias { values: &[0.0; 15], heads: 1 };
     attention_biased(&Pool::shared(Some(1)), &[0.0; 48], &[0, 1], &shape, bias, &mut [0.0; 16]);
 }
+
+#[test]
+fn keys_and_queries_of_distances_are_added_to_the_scores() {
+    let distances: Vec<u32> = (0..13).map(|i| [4, 4, 3, 3, 2, 1, 0, 5, 6, 7, 7, 8, 8][i]).collect();
+    each_isa("attention relative", |isa| {
+        for (dim, with) in [(8, (true, true)), (33, (true, true)), (16, (true, false)), (16, (false, true))] {
+            let shape = shape(2, 2, dim, Mask::Full);
+            let (keys, queries) = (oracle::numbers(2, 9 * 2 * dim), oracle::numbers(3, 9 * 2 * dim));
+            let bias = RelativeBias {
+                keys: with.0.then_some(&keys[..]),
+                queries: with.1.then_some(&queries[..]),
+                distances: &distances,
+            };
+            let offsets = [0, 1, 1, 18, 18 + KEYS as u32 + 9];
+            let rows = offsets[4] as usize;
+            let qkv = oracle::numbers(5, rows * shape.qkv_width());
+            let scale = f64::from(shape.scale);
+            let h = Heads { heads: 2, kv_heads: 2, dim, scale, causal: false, reach: None };
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            let wanted = oracle::attention_biased(&qkv, &offsets, &h, &|head, query, key| {
+                let distance = (key as i64 - query as i64).clamp(-6, 6) + 6;
+                let row = distances[distance as usize] as usize * 2 * dim + head * dim..;
+                let at = |row: usize, column: usize| &qkv[row * 6 * dim + column * dim..][..dim];
+                let of_query = bias.keys.map_or(0.0, |keys| dot(at(query, head), &keys[row.clone()]));
+                scale * (of_query + bias.queries.map_or(0.0, |queries| dot(at(key, 2 + head), &queries[row])))
+            });
+            let run = |dots: Option<_>, bf16: bool, pool: &Pool| {
+                let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
+                let attend = if bf16 { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+                attend(Level { isa, dots }, pool, &qkv, &offsets, &shape, bias, &mut out);
+                out.to_vec()
+            };
+            let [one, two, three] = pools().map(|pool| run(None, false, &pool));
+            assert!(bits(&one) == bits(&two) && bits(&two) == bits(&three));
+            let error = oracle::largest_difference(&one, &wanted);
+            assert!(error <= ATTENTION_ERROR, "{} {dim} {with:?}: {error:e}", isa.name());
+            let coarse = run(isa.dots(Numbers::Bf16), true, &Pool::shared(Some(1)));
+            let error = oracle::largest_difference(&coarse, &wanted);
+            assert!(error <= BF16_ERROR, "{} {dim} {with:?}, bf16: {error:e}", isa.name());
+            let alone = &qkv[shape.qkv_width()..18 * shape.qkv_width()];
+            let mut out = vec![f32::NAN; 17 * shape.out_width()];
+            let level = Level { isa, dots: None };
+            attention_with::<F32, _>(level, &Pool::shared(Some(1)), alone, &[0, 17], &shape, bias, &mut out);
+            assert_eq!(bits(&out), bits(&one[shape.out_width()..18 * shape.out_width()]));
+        }
+    });
+}
