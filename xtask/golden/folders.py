@@ -10,6 +10,10 @@ from sentence_transformers import SentenceTransformer
 from texts import TEXTS
 
 
+# The text whose rows behind the last block are kept.
+HIDDEN = 0
+
+
 def write_json(path: Path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -35,6 +39,11 @@ def seeded_state(model, seed):
     return state
 
 
+def halves(state):
+    """The weights in f16, which is exact in every wider format, and half as long to keep."""
+    return {name: array.astype(np.float16) for name, array in state.items()}
+
+
 def save_weights(path: Path, state):
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path, metadata={"format": "pt"})
@@ -45,14 +54,21 @@ def rounded(rows):
     return [[float(f"{v:.9g}") for v in row] for row in np.asarray(rows, dtype=np.float64)]
 
 
-def reference(folder: Path, texts=TEXTS):
-    """What sentence-transformers computes for a folder, in float64, and the ids it tokenises to."""
-    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+def reference(folder: Path, texts=TEXTS, attention=None, change=lambda network: None):
+    """What sentence-transformers computes for a folder, in float64, and the ids it tokenises to; `change` is given the network."""
+    # Not in the format of the weights: some constants would be rounded to it.
+    options = {"dtype": torch.float32} | ({"attn_implementation": attention} if attention else {})
+    model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=options)
+    change(model[0].model if hasattr(model[0], "model") else None)
+    return results(folder.name, model, texts)
+
+
+def results(name, model, texts=TEXTS):
     single = model.float().encode(texts, batch_size=1, convert_to_numpy=True)
     model = model.double()
     double = model.encode(texts, batch_size=1, convert_to_tensor=True).double().numpy()
     worst = float(np.abs(single - double).max())
-    print(f"{folder.name}: {double.shape[1]} components, f32 differs from f64 by {worst:.1e}")
+    print(f"{name}: {double.shape[1]} components, f32 differs from f64 by {worst:.1e}")
     assert worst < 2e-6, "the golden would not tell a right engine from a wrong one"
     golden = {"texts": texts, "embeddings": rounded(double)}
     prompts = {
@@ -65,6 +81,9 @@ def reference(folder: Path, texts=TEXTS):
         golden["unprompted"] = rounded(
             model.encode(texts, prompt="", batch_size=1, convert_to_tensor=True).double().numpy()
         )
+    if type(model[0]).__name__ == "Transformer":
+        rows = model.encode([texts[HIDDEN]], prompt="", output_value="token_embeddings")[0]
+        golden["hidden"] = {"text": HIDDEN, "rows": rounded(rows.double().numpy())}
     golden["ids"] = [ids_of(model, text) for text in texts]
     return golden
 

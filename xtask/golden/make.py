@@ -17,6 +17,8 @@ import gguf_models  # noqa: E402
 import late_chunking  # noqa: E402
 import quantization  # noqa: E402
 import tiny_bert  # noqa: E402
+import tiny_encoders  # noqa: E402
+import tiny_own  # noqa: E402
 import tiny_qwen3  # noqa: E402
 import tiny_static  # noqa: E402
 from transformers.utils import logging  # noqa: E402
@@ -31,7 +33,7 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     for old in [*root.glob("tiny_*"), *root.glob("static_*"), *root.glob("gguf_*")]:
         shutil.rmtree(old)
-    for family in (tiny_bert, tiny_qwen3, tiny_static, gguf_models, quantization, late_chunking):
+    for family in (tiny_bert, tiny_encoders, tiny_own, tiny_qwen3, tiny_static, gguf_models, quantization, late_chunking):
         family.make(root)
     gguf_blocks.make()
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())

@@ -61,12 +61,25 @@ pub trait Backend: Send + Sync {
     fn linear(&self, x: &Self::Buffer, w: &Self::Linear, activation: Activation, y: &mut Self::Buffer) -> Result<()>;
     /// `y += x Wᵀ + b`.
     fn linear_add(&self, x: &Self::Buffer, w: &Self::Linear, y: &mut Self::Buffer) -> Result<()>;
+    /// `y = bias + Σ p_e · down_e(act(up_e(x)))` of each row over its most probable experts `e`, from the first expert on, `p` being the
+    /// softmax of what the router gives; of equal ones the first is chosen.
+    fn experts(
+        &self,
+        x: &Self::Buffer,
+        experts: &Experts<Self>,
+        activation: Activation,
+        y: &mut Self::Buffer,
+    ) -> Result<()>;
+    /// `y += x`.
+    fn add(&self, x: &Self::Buffer, y: &mut Self::Buffer) -> Result<()>;
     /// `y = norm(x)`, row by row.
     fn norm(&self, x: &Self::Buffer, n: &Self::Norm, y: &mut Self::Buffer) -> Result<()>;
     /// `x = norm(x)`, row by row.
     fn norm_in_place(&self, x: &mut Self::Buffer, n: &Self::Norm) -> Result<()>;
-    /// Norms each head of query and key in `qkv`.
-    fn norm_heads(
+    /// `y += norm(x)`, row by row.
+    fn norm_add(&self, x: &Self::Buffer, n: &Self::Norm, y: &mut Self::Buffer) -> Result<()>;
+    /// Norms query and key in `qkv`: each head by itself, or all heads together where the norm is as wide as they are.
+    fn norm_query_key(
         &self,
         qkv: &mut Self::Buffer,
         attention: &Attention,
@@ -75,12 +88,13 @@ pub trait Backend: Send + Sync {
     ) -> Result<()>;
     /// Turns query and key in `qkv` by their place in the sequence.
     fn rotate(&self, plan: &Self::Plan, qkv: &mut Self::Buffer, attention: &Attention, rope: &Rope) -> Result<()>;
-    /// `y = softmax(scale · Q Kᵀ) V`, per sequence and head.
+    /// `y = softmax(scale · Q Kᵀ + bias) V`, per sequence and head.
     fn attention(
         &self,
         plan: &Self::Plan,
         qkv: &Self::Buffer,
         attention: &Attention,
+        bias: Bias<'_, Self>,
         y: &mut Self::Buffer,
     ) -> Result<()>;
     /// One row a sequence. A sequence without rows gives zeros.
@@ -107,4 +121,49 @@ pub struct Embedding<'a, B: Backend + ?Sized> {
     pub scale: f32,
     /// Norm of the scaled sum.
     pub norm: Option<&'a B::Norm>,
+}
+
+/// What is added to the scores of attention. Distances are the place of the key less that of the query, from `-reach` on, and the first
+/// and the last stand for all beyond.
+pub enum Bias<'a, B: Backend + ?Sized> {
+    /// Nothing.
+    None,
+    /// A number for each head and distance: a table `[heads, 2 reach + 1]`.
+    Distance(&'a B::Table),
+    /// Products with rows of distances.
+    Relative(&'a Relative<B>),
+}
+
+impl<B: Backend + ?Sized> Clone for Bias<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend + ?Sized> Copy for Bias<'_, B> {}
+
+/// Rows of distances, with the width of the query.
+pub struct Relative<B: Backend + ?Sized> {
+    /// `scale · q · keys[row]` is added.
+    pub keys: Option<B::Buffer>,
+    /// `scale · k · queries[row]` is added.
+    pub queries: Option<B::Buffer>,
+    /// The row of each distance, `[2 reach + 1]`.
+    pub distances: Vec<u32>,
+}
+
+/// Perceptrons of which each row goes through a few.
+pub struct Experts<B: Backend + ?Sized> {
+    /// One output an expert.
+    pub router: B::Linear,
+    /// The first layer of each.
+    pub up: Vec<B::Linear>,
+    /// The second layer of each.
+    pub down: Vec<B::Linear>,
+    /// What is added to each row, `[1, width]`.
+    pub bias: B::Table,
+    /// Experts of a row.
+    pub chosen: usize,
+    /// Outputs of a first layer.
+    pub inner: usize,
 }

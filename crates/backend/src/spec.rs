@@ -40,14 +40,14 @@ impl Attention {
     }
 }
 
-/// Rotary positions: pair `i` of position `p` turns by `p · theta^(-2i / rotary_dims)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Rotary positions: pair `i` of position `p` turns by `p · frequencies[i]`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
-    /// Base of the wavelengths.
-    pub theta: f32,
-    /// How many of a head's components turn; the rest stay.
-    pub rotary_dims: usize,
-    /// Pairs are neighbours `(2i, 2i + 1)` rather than halves `(i, i + rotary_dims / 2)`.
+    /// One a pair; twice as many of a head's components turn, and the rest stay.
+    pub frequencies: Vec<f32>,
+    /// What sines and cosines are multiplied by.
+    pub factor: f32,
+    /// Pairs are neighbours `(2i, 2i + 1)` rather than halves `(i, i + frequencies.len())`.
     pub interleaved: bool,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A backend's own test calls [`run`] with the largest error its storage format allows.
 
-use crate::{Attention, Backend, Dense, Embedding, Pool, Rope};
+use crate::{Attention, Backend, Bias, Dense, Embedding, Experts, Pool, Relative, Rope};
 use embral_testkit::oracle;
 use embral_types::{Activation, Batch, Dtype, Mask, NormKind, Pooling, Precision, Tensor};
 
@@ -17,9 +17,12 @@ pub fn run<B: Backend>(backend: &B, largest: f64) {
     let suite = Suite { backend, largest };
     suite.embed();
     suite.linear();
+    suite.experts();
     suite.norm();
     suite.rotate();
+    suite.norm_query_key();
     suite.attention();
+    suite.attention_relative();
     suite.pool();
     suite.bag();
     suite.finish();
@@ -122,6 +125,10 @@ impl<B: Backend> Suite<'_, B> {
             let start = oracle::numbers(4, rows * n);
             let mut y = self.upload(&start, n);
             self.backend.linear_add(&input, &w, &mut y).unwrap();
+            let mut sum = self.upload(&start, n);
+            self.backend.add(&self.upload(&start, n), &mut sum).unwrap();
+            let twice: Vec<f64> = start.iter().map(|&s| 2.0 * f64::from(s)).collect();
+            self.check("add", &self.read(&sum, rows * n), &twice);
             let wanted: Vec<f64> = sums.iter().zip(&start).map(|(s, &r)| s + f64::from(r)).collect();
             self.check("linear_add", &self.read(&y, rows * n), &wanted);
 
@@ -145,6 +152,47 @@ impl<B: Backend> Suite<'_, B> {
         self.check("linear side by side", &self.read(&y, rows * 8), &oracle::product(x, &together, k));
     }
 
+    fn experts(&self) {
+        let (rows, width, inner, count, chosen) = (19, 12, 9, 4, 2);
+        let x = oracle::numbers(1, rows * width);
+        let dense = |seed, n, k| Dense { weight: tensor(seed, &[n, k]), bias: None };
+        let router = dense(2, count, width);
+        let (ups, downs): (Vec<_>, Vec<_>) =
+            (0..count as u64).map(|e| (dense(10 + e, inner, width), dense(20 + e, width, inner))).unzip();
+        let bias = tensor(3, &[1, width]);
+        let mut wanted = Vec::new();
+        for row in x.chunks(width) {
+            let logits = oracle::product(row, &router.weight.to_f32(), width);
+            let all: f64 = logits.iter().map(|l| l.exp()).sum();
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+            let mut sums: Vec<f64> = bias.to_f32().iter().map(|&b| f64::from(b)).collect();
+            for &e in &order[..chosen] {
+                let middle: Vec<f64> =
+                    oracle::product(row, &ups[e].weight.to_f32(), width).into_iter().map(oracle::gelu_erf).collect();
+                let down = downs[e].weight.to_f32();
+                for (sum, weights) in sums.iter_mut().zip(down.chunks(inner)) {
+                    let value: f64 = middle.iter().zip(weights).map(|(m, &w)| m * f64::from(w)).sum();
+                    *sum += logits[e].exp() / all * value;
+                }
+            }
+            wanted.extend(sums);
+        }
+        let b = self.backend;
+        let load = |dense: &Dense<'_>| b.load_linear(std::slice::from_ref(dense), Precision::F32).unwrap();
+        let experts = Experts {
+            router: load(&router),
+            up: ups.iter().map(load).collect(),
+            down: downs.iter().map(load).collect(),
+            bias: b.load_table(&bias).unwrap(),
+            chosen,
+            inner,
+        };
+        let mut y = b.buffer(rows, width).unwrap();
+        b.experts(&self.upload(&x, width), &experts, Activation::GeluErf, &mut y).unwrap();
+        self.check("experts", &self.read(&y, rows * width), &wanted);
+    }
+
     fn norm(&self) {
         for width in [1, 24, 100] {
             let x = oracle::numbers(1, 5 * width);
@@ -154,55 +202,71 @@ impl<B: Backend> Suite<'_, B> {
                 let shift = beta.map(Tensor::to_f32);
                 let wanted = oracle::norm(&wide, &gamma.to_f32(), shift.as_deref(), 1e-3, kind == NormKind::Rms);
                 let n = self.backend.load_norm(kind, &gamma, beta, 1e-3).unwrap();
+                let unchanged = self.upload(&x, width);
                 let mut x = self.upload(&x, width);
                 let mut y = self.backend.buffer(5, width).unwrap();
                 self.backend.norm(&x, &n, &mut y).unwrap();
                 self.check(&format!("norm {kind:?}"), &self.read(&y, 5 * width), &wanted);
                 self.backend.norm_in_place(&mut x, &n).unwrap();
                 self.check(&format!("norm_in_place {kind:?}"), &self.read(&x, 5 * width), &wanted);
+                let start = oracle::numbers(4, 5 * width);
+                let mut sum = self.upload(&start, width);
+                self.backend.norm_add(&unchanged, &n, &mut sum).unwrap();
+                let wanted: Vec<f64> = wanted.iter().zip(&start).map(|(w, &s)| w + f64::from(s)).collect();
+                self.check(&format!("norm_add {kind:?}"), &self.read(&sum, 5 * width), &wanted);
             }
         }
     }
 
     fn rotate(&self) {
         let a = Attention { heads: 3, kv_heads: 1, dim: 8, scale: 1.0, mask: Mask::Full, precision: Precision::F32 };
-        let batch = batch(9);
-        let x = oracle::numbers(1, batch.tokens() * a.input_width());
-        let (query, key) = (tensor(2, &[a.dim]), tensor(3, &[a.dim]));
-        let normed = |from: usize, gamma: &Tensor<'_>| {
-            let head: Vec<f64> = x[from..from + a.dim].iter().map(|&v| f64::from(v)).collect();
-            oracle::norm(&head, &gamma.to_f32(), None, 1e-6, true)
-        };
+        let (batch, width) = (batch(9), a.input_width());
+        let x = oracle::numbers(1, batch.tokens() * width);
+        let frequencies = [1.0, 0.1, 0.01];
         for interleaved in [false, true] {
-            let rope = Rope { theta: 1e4, rotary_dims: 8, interleaved };
-            let mut normed_rows = Vec::new();
-            let mut turned_rows = Vec::new();
-            let mut row = 0;
-            for ids in batch.sequences() {
-                for position in 0..ids.len() {
-                    for head in 0..a.heads + 2 * a.kv_heads {
-                        let from = row * a.input_width() + head * a.dim;
-                        let plain = &x[from..from + a.dim];
-                        if head < a.heads + a.kv_heads {
-                            normed_rows.extend(normed(from, if head < a.heads { &query } else { &key }));
-                            turned_rows.extend(oracle::rotate(plain, position, 1e4, 8, interleaved));
-                        } else {
-                            normed_rows.extend(plain.iter().map(|&v| f64::from(v)));
-                            turned_rows.extend(plain.iter().map(|&v| f64::from(v)));
-                        }
-                    }
-                    row += 1;
+            let rope = Rope { frequencies: frequencies.to_vec(), factor: 1.25, interleaved };
+            let mut turned = Vec::new();
+            let places = batch.sequences().flat_map(|ids| 0..ids.len());
+            for (position, row) in places.zip(x.chunks(width)) {
+                for (head, plain) in row.chunks(a.dim).enumerate() {
+                    let wide = if head < a.heads + a.kv_heads { &frequencies[..] } else { &[] };
+                    turned.extend(oracle::rotate(plain, position, wide, 1.25, interleaved));
                 }
             }
             let b = self.backend;
-            let mut qkv = self.upload(&x, a.input_width());
+            let mut qkv = self.upload(&x, width);
             b.rotate(&b.plan(&batch).unwrap(), &mut qkv, &a, &rope).unwrap();
-            self.check("rotate", &self.read(&qkv, x.len()), &turned_rows);
-            let q = b.load_norm(NormKind::Rms, &query, None, 1e-6).unwrap();
-            let k = b.load_norm(NormKind::Rms, &key, None, 1e-6).unwrap();
-            let mut qkv = self.upload(&x, a.input_width());
-            b.norm_heads(&mut qkv, &a, &q, &k).unwrap();
-            self.check("norm_heads", &self.read(&qkv, x.len()), &normed_rows);
+            self.check("rotate", &self.read(&qkv, x.len()), &turned);
+        }
+    }
+
+    fn norm_query_key(&self) {
+        let a = Attention { heads: 4, kv_heads: 2, dim: 8, scale: 1.0, mask: Mask::Full, precision: Precision::F32 };
+        let width = a.input_width();
+        let x = oracle::numbers(1, 9 * width);
+        for (query, key) in [(a.dim, a.dim), (a.heads * a.dim, a.kv_heads * a.dim)] {
+            for kind in [NormKind::Rms, NormKind::Layer] {
+                let weights = |seed, width| (tensor(seed, &[width]), tensor(seed + 1, &[width]));
+                let ((q, q_shift), (k, k_shift)) = (weights(2, query), weights(4, key));
+                let normed = |values: &[f32], (gamma, beta): (&Tensor<'_>, &Tensor<'_>)| {
+                    let values: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+                    oracle::norm(&values, &gamma.to_f32(), Some(&beta.to_f32()), 1e-6, kind == NormKind::Rms)
+                };
+                let mut wanted = Vec::new();
+                for row in x.chunks(width) {
+                    let (queries, rest) = row.split_at(a.heads * a.dim);
+                    let (keys, values) = rest.split_at(a.kv_heads * a.dim);
+                    wanted.extend(normed(queries, (&q, &q_shift)));
+                    wanted.extend(normed(keys, (&k, &k_shift)));
+                    wanted.extend(values.iter().map(|&v| f64::from(v)));
+                }
+                let b = self.backend;
+                let q = b.load_norm(kind, &q, Some(&q_shift), 1e-6).unwrap();
+                let k = b.load_norm(kind, &k, Some(&k_shift), 1e-6).unwrap();
+                let mut qkv = self.upload(&x, width);
+                b.norm_query_key(&mut qkv, &a, &q, &k).unwrap();
+                self.check(&format!("norm_query_key {kind:?} {query}"), &self.read(&qkv, x.len()), &wanted);
+            }
         }
     }
 
@@ -210,18 +274,56 @@ impl<B: Backend> Suite<'_, B> {
         let batch = batch(9);
         let shapes = [(1, 1, 8), (4, 2, 16), (3, 3, 32), (2, 1, 64)];
         for (heads, kv_heads, dim) in shapes {
-            for mask in [Mask::Full, Mask::Causal, Mask::Window(3)] {
+            for mask in [Mask::Full, Mask::Causal, Mask::Window(3), Mask::CausalWindow(4)] {
                 let a = Attention { heads, kv_heads, dim, scale: 0.3, mask, precision: Precision::F32 };
                 let x = oracle::numbers(1, batch.tokens() * a.input_width());
-                let causal = mask == Mask::Causal;
-                let reach = if let Mask::Window(reach) = mask { Some(reach) } else { None };
+                let causal = matches!(mask, Mask::Causal | Mask::CausalWindow(_));
+                let reach = if let Mask::Window(reach) | Mask::CausalWindow(reach) = mask { Some(reach) } else { None };
                 let h = oracle::Heads { heads, kv_heads, dim, scale: f64::from(a.scale), causal, reach };
-                let wanted = oracle::attention(&x, batch.offsets(), &h);
-                let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
-                let plan = self.backend.plan(&batch).unwrap();
-                self.backend.attention(&plan, &self.upload(&x, a.input_width()), &a, &mut y).unwrap();
-                self.check(&format!("attention {a:?}"), &self.read(&y, wanted.len()), &wanted);
+                let bias = oracle::numbers(2, heads * 11);
+                let table = self.backend.load_table(&Tensor::from_f32(vec![heads, 11], &bias)).unwrap();
+                for with in [false, true] {
+                    let wanted = oracle::attention_biased(&x, batch.offsets(), &h, &|head, query, key| {
+                        let distance = (key as i64 - query as i64).clamp(-5, 5) + 5;
+                        if with { f64::from(bias[head * 11 + distance as usize]) } else { 0.0 }
+                    });
+                    let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
+                    let plan = self.backend.plan(&batch).unwrap();
+                    let input = self.upload(&x, a.input_width());
+                    let bias = if with { Bias::Distance(&table) } else { Bias::None };
+                    self.backend.attention(&plan, &input, &a, bias, &mut y).unwrap();
+                    self.check(&format!("attention {a:?}, bias {with}"), &self.read(&y, wanted.len()), &wanted);
+                }
             }
+        }
+    }
+
+    fn attention_relative(&self) {
+        let batch = batch(9);
+        let (heads, dim) = (2, 12);
+        for mask in [Mask::Full, Mask::Window(3)] {
+            let a = Attention { heads, kv_heads: heads, dim, scale: 0.3, mask, precision: Precision::F32 };
+            let x = oracle::numbers(1, batch.tokens() * a.input_width());
+            let (keys, queries) = (oracle::numbers(2, 5 * heads * dim), oracle::numbers(3, 5 * heads * dim));
+            let relative = Relative {
+                keys: Some(self.upload(&keys, heads * dim)),
+                queries: Some(self.upload(&queries, heads * dim)),
+                distances: vec![4, 3, 1, 0, 2],
+            };
+            let reach = if let Mask::Window(reach) = mask { Some(reach) } else { None };
+            let h = oracle::Heads { heads, kv_heads: heads, dim, scale: f64::from(a.scale), causal: false, reach };
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            let wanted = oracle::attention_biased(&x, batch.offsets(), &h, &|head, query, key| {
+                let row = relative.distances[((key as i64 - query as i64).clamp(-2, 2) + 2) as usize] as usize;
+                let at = |row: usize, column: usize| &x[(row * 3 * heads + column) * dim..][..dim];
+                let row = (row * heads + head) * dim..;
+                h.scale * (dot(at(query, head), &keys[row.clone()]) + dot(at(key, heads + head), &queries[row]))
+            });
+            let mut y = self.backend.buffer(batch.tokens(), a.output_width()).unwrap();
+            let plan = self.backend.plan(&batch).unwrap();
+            let input = self.upload(&x, a.input_width());
+            self.backend.attention(&plan, &input, &a, Bias::Relative(&relative), &mut y).unwrap();
+            self.check(&format!("attention {a:?}, relative"), &self.read(&y, wanted.len()), &wanted);
         }
     }
 

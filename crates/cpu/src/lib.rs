@@ -4,6 +4,7 @@
 //! forward pass in the steady state allocates nothing. Activations are f32 between ops.
 
 mod arena;
+mod mixture;
 mod ops;
 mod packed;
 mod weights;

@@ -1,7 +1,7 @@
 //! Each op of the backend as a call of a kernel.
 
-use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table};
-use embral_backend::{Attention, Backend, Dense, Embedding, Pool, Rope};
+use crate::{Bag, Buffer, Cpu, Linear, Norm, Plan, Table, mixture};
+use embral_backend::{Attention, Backend, Bias, Dense, Embedding, Experts, Pool, Rope};
 use embral_kernels::op;
 use embral_types::{Activation, Batch, Mask, NormKind, Pooling, Precision, Result, Tensor};
 
@@ -68,6 +68,16 @@ impl Backend for Cpu {
         Ok(())
     }
 
+    fn experts(&self, x: &Buffer, experts: &Experts<Self>, activation: Activation, y: &mut Buffer) -> Result<()> {
+        mixture::experts(self, x, experts, activation, y);
+        Ok(())
+    }
+
+    fn add(&self, x: &Buffer, y: &mut Buffer) -> Result<()> {
+        y.values_mut().iter_mut().zip(x.values()).for_each(|(y, x)| *y += x);
+        Ok(())
+    }
+
     fn norm(&self, x: &Buffer, n: &Norm, y: &mut Buffer) -> Result<()> {
         op::norm::norm(&self.pool, x.values(), &n.view(), y.values_mut());
         Ok(())
@@ -78,24 +88,54 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn norm_heads(&self, qkv: &mut Buffer, attention: &Attention, query: &Norm, key: &Norm) -> Result<()> {
+    fn norm_add(&self, x: &Buffer, n: &Norm, y: &mut Buffer) -> Result<()> {
+        op::norm::norm_add(&self.pool, x.values(), &n.view(), y.values_mut());
+        Ok(())
+    }
+
+    fn norm_query_key(&self, qkv: &mut Buffer, attention: &Attention, query: &Norm, key: &Norm) -> Result<()> {
         op::rope::head_norm(&self.pool, qkv.values_mut(), &shape(attention), &query.view(), &key.view());
         Ok(())
     }
 
     fn rotate(&self, plan: &Plan, qkv: &mut Buffer, attention: &Attention, rope: &Rope) -> Result<()> {
-        let r = op::rope::Rope { theta: rope.theta, rotary_dims: rope.rotary_dims, interleaved: rope.interleaved };
+        let r = op::rope::Rope { frequencies: &rope.frequencies, factor: rope.factor, interleaved: rope.interleaved };
         op::rope::rope(&self.pool, qkv.values_mut(), &plan.offsets, &shape(attention), &r);
         Ok(())
     }
 
-    fn attention(&self, plan: &Plan, qkv: &Buffer, attention: &Attention, y: &mut Buffer) -> Result<()> {
-        let attend = match attention.precision {
-            Precision::F32 => op::attention::attention,
-            // Scores of 8-bit integers would be too coarse for a softmax.
-            Precision::Bf16 | Precision::Int8 => op::attention::attention_bf16,
+    fn attention(
+        &self,
+        plan: &Plan,
+        qkv: &Buffer,
+        attention: &Attention,
+        bias: Bias<'_, Self>,
+        y: &mut Buffer,
+    ) -> Result<()> {
+        use op::attention::{
+            DistanceBias, RelativeBias, attention_bf16, attention_biased, attention_biased_bf16, attention_relative,
         };
-        attend(&self.pool, qkv.values(), &plan.offsets, &shape(attention), y.values_mut());
+        let (shape, out) = (shape(attention), y.values_mut());
+        let (pool, qkv, offsets) = (&self.pool, qkv.values(), &plan.offsets[..]);
+        // Scores of 8-bit integers would be too coarse for a softmax.
+        let exact = attention.precision == Precision::F32;
+        match bias {
+            Bias::None if exact => op::attention::attention(pool, qkv, offsets, &shape, out),
+            Bias::None => attention_bf16(pool, qkv, offsets, &shape, out),
+            Bias::Distance(table) => {
+                let bias = DistanceBias { values: &table.data, heads: attention.heads };
+                let attend = if exact { attention_biased } else { attention_biased_bf16 };
+                attend(pool, qkv, offsets, &shape, bias, out);
+            }
+            Bias::Relative(relative) => {
+                let bias = RelativeBias {
+                    keys: relative.keys.as_ref().map(Buffer::values),
+                    queries: relative.queries.as_ref().map(Buffer::values),
+                    distances: &relative.distances,
+                };
+                attention_relative(pool, !exact, (qkv, offsets), &shape, bias, out);
+            }
+        }
         Ok(())
     }
 
@@ -155,7 +195,7 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    fn product(
+    pub(crate) fn product(
         &self,
         x: &Buffer,
         w: &Linear,
@@ -194,6 +234,7 @@ fn shape(a: &Attention) -> op::attention::AttentionShape {
             Mask::Full => op::attention::Mask::Full,
             Mask::Causal => op::attention::Mask::Causal,
             Mask::Window(reach) => op::attention::Mask::Window(reach),
+            Mask::CausalWindow(reach) => op::attention::Mask::CausalWindow(reach),
         },
     }
 }

@@ -304,7 +304,7 @@ fn outliers(folder: &ModelFolder) -> Result<Vec<[Option<f64>; Site::ALL.len()]>>
         .map(|layer| {
             let mut of_sites = [None; Site::ALL.len()];
             for (of_site, site) in of_sites.iter_mut().zip(Site::ALL) {
-                for &role in site.roles(blueprint.mlp.gated) {
+                for &role in site.roles(blueprint, layer) {
                     *of_site = Some(of_site.unwrap_or(0.0_f64).max(of_role(layer, role)?));
                 }
             }

@@ -1,11 +1,18 @@
 //! Every golden model against what sentence-transformers (or, for model2vec, its definition) computes in f64.
 
-use embral::{Config, Embedder, Embeddings, Prompt};
+use embral::{Config, Embedder, Embeddings, Precision, Prompt};
+use embral_backend::Backend;
+use embral_cpu::Cpu;
+use embral_forward::Transformer;
+use embral_models::{ModelFolder, Network};
 use embral_testkit::golden::{Golden, Rows};
+use embral_types::Batch;
 
 /// Largest difference of a component: what f32 arithmetic of another order gives on vectors of length 1 (the reference's own f32
 /// differs from its f64 by up to 4e-7, and by 2e-6 where a mean is over hundreds of rows).
 const MAX_ABS: f64 = 2e-6;
+/// Largest difference of a component of a row behind the last block; rows are not normalised, and have components of up to 10.
+const MAX_HIDDEN: f64 = 1e-5;
 /// Least cosine.
 const MIN_COSINE: f64 = 1.0 - 1e-6;
 
@@ -33,6 +40,9 @@ fn agrees(name: &str) {
         let lengths = (found.len(), ids.len());
         assert!(found == *ids, "{name}, text {row}: {lengths:?} ids, the first that differs: {differ:?}");
     }
+    if let Some((text, rows)) = &golden.hidden {
+        hidden_rows_agree(name, &golden, &golden.ids[*text], rows);
+    }
     let rows = embedder.embed_batch(&golden.texts).unwrap();
     check(name, &rows, &golden.embeddings);
     if let Some(unprompted) = &golden.unprompted {
@@ -42,6 +52,24 @@ fn agrees(name: &str) {
         let rows = embedder.embed_batch_as(&golden.texts, Prompt::Name(prompt)).unwrap();
         check(&format!("{name} with {prompt}"), &rows, expected);
     }
+}
+
+/// The rows behind the last block, of which a vector is the mean or one.
+fn hidden_rows_agree(name: &str, golden: &Golden, ids: &[u32], expected: &Rows) {
+    let folder = ModelFolder::read(&golden.folder).unwrap();
+    let Network::Transformer { blueprint, names, .. } = &folder.network else { panic!("{name} has rows") };
+    let (cpu, weights) = (Cpu::new(Some(1)), folder.open_weights().unwrap());
+    let model = Transformer::load(&cpu, blueprint, names, &*weights, &Precision::F32.into()).unwrap();
+    let mut batch = Batch::default();
+    batch.push(ids);
+    let plan = cpu.plan(&batch).unwrap();
+    let rows = model.rows(&cpu, &plan, &batch, &mut |_, _| Ok(())).unwrap();
+    let mut found = vec![0.0; ids.len() * blueprint.hidden];
+    cpu.read(&rows, &mut found).unwrap();
+    let expected: Vec<f64> = expected.concat();
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let worst = found.iter().zip(&expected).map(|(&f, e)| (f64::from(f) - e).abs()).fold(0.0, f64::max);
+    assert!(worst <= MAX_HIDDEN, "{name}: a component of a row differs by {worst:.1e}");
 }
 
 /// One test a golden.
@@ -77,5 +105,24 @@ goldens! {
     tiny_bert_new_format
     tiny_bert_sharded
     tiny_bert_without_prompt
+    tiny_camembert
+    tiny_deberta_v2
+    tiny_deberta_v3
+    tiny_distilbert
+    tiny_eurobert
+    tiny_gemma3
+    tiny_gte
+    tiny_jina_bert
+    tiny_jina_bert_code
+    tiny_llama
+    tiny_mistral
+    tiny_modernbert
+    tiny_mpnet
+    tiny_nomic_bert
+    tiny_nomic_moe
+    tiny_qwen2
+    tiny_qwen2_causal
     tiny_qwen3
+    tiny_roberta
+    tiny_xlm_roberta
 }

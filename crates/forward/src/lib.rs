@@ -4,6 +4,7 @@
 //! Padding does not exist here: the rows of a batch are the tokens of its sequences, and every linear layer is one product
 //! over all of them.
 
+mod distance;
 mod head;
 mod load;
 mod precisions;

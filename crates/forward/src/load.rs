@@ -32,6 +32,11 @@ impl<'a> Loader<'a> {
 
     pub(crate) fn norm<B: Backend>(&self, backend: &B, spec: &NormSpec, role: Role, layer: usize) -> Result<B::Norm> {
         let beta = spec.bias.then(|| self.bias(role, layer)).transpose()?;
-        backend.load_norm(spec.kind, &self.weight(role, layer)?, beta.as_ref(), spec.eps)
+        let mut gamma = self.weight(role, layer)?;
+        if spec.less_one {
+            let values: Vec<f32> = gamma.to_f32().iter().map(|g| 1.0 + g).collect();
+            gamma = Tensor::from_f32(gamma.shape().to_vec(), &values);
+        }
+        backend.load_norm(spec.kind, &gamma, beta.as_ref(), spec.eps)
     }
 }

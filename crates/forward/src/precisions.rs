@@ -1,6 +1,6 @@
 //! Which numbers each product of a transformer is made of.
 
-use embral_models::Role;
+use embral_models::{Blueprint, Role};
 use embral_types::Precision;
 
 /// A part of a block that is made of products.
@@ -33,12 +33,15 @@ impl Site {
         }
     }
 
-    /// Its weights; a gate where the model has one.
-    pub fn roles(self, gated: bool) -> &'static [Role] {
+    /// Its weights in a block, as far as their rows are outputs; a gate where the model has one.
+    pub fn roles(self, blueprint: &Blueprint, layer: usize) -> &'static [Role] {
+        let (gated, experts) = (blueprint.mlp.gated, blueprint.mlp.experts_of(layer).is_some());
         match self {
             Self::Qkv => &[Role::Query, Role::Key, Role::Value],
             Self::Attention => &[],
             Self::Out => &[Role::AttentionOut],
+            Self::Up if experts => &[Role::ExpertsUp],
+            Self::Down if experts => &[],
             Self::Up if gated => &[Role::Gate, Role::Up],
             Self::Up => &[Role::Up],
             Self::Down => &[Role::Down],

@@ -3,7 +3,7 @@
 
 use embral_kernels::Pool;
 use embral_kernels::op::activation::{Activation, activate};
-use embral_kernels::op::attention::{AttentionShape, Mask, attention, attention_bf16};
+use embral_kernels::op::attention::{AttentionShape, DistanceBias, Mask, attention, attention_bf16, attention_biased};
 use embral_kernels::op::bag::{Bag, Table, bag};
 use embral_kernels::op::embed::{EmbedTables, embed};
 use embral_kernels::op::gemm::{Epilogue, PackedMatrix, Precision, gemm};
@@ -44,6 +44,7 @@ fn a_second_pass_allocates_nothing() {
     let weights: Vec<f32> = (0..3 * WIDTH * WIDTH).map(|i| (i % 13) as f32 * 0.01).collect();
     let matrices = Precision::ALL.map(|precision| PackedMatrix::pack(precision, 3 * WIDTH, WIDTH, &weights));
     let shape = AttentionShape { heads: 4, kv_heads: 4, dim: 16, scale: 0.25, mask: Mask::Full };
+    let bias = DistanceBias { values: &words[..4 * 31], heads: 4 };
     let mut x = vec![0.0; rows * WIDTH];
     let mut qkv = vec![0.0; rows * 3 * WIDTH];
     let mut pooled = vec![0.0; 4 * WIDTH];
@@ -58,6 +59,7 @@ fn a_second_pass_allocates_nothing() {
             }
             attention(&pool, &qkv, &offsets, &shape, &mut x);
             attention_bf16(&pool, &qkv, &offsets, &shape, &mut x);
+            attention_biased(&pool, &qkv, &offsets, &shape, bias, &mut x);
             activate(&pool, Activation::GeluErf, &mut x);
             norm_in_place(&pool, &mut x, &norm);
             pool_rows(&pool, &x, &offsets, WIDTH, Pooling::Mean, true, &mut pooled);

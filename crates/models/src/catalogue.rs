@@ -85,17 +85,9 @@ const BERT_M: Entry = Entry { dims: 768, parameters: 109.5, size_mb: 438, ..BERT
 const BERT_L: Entry = Entry { dims: 1024, parameters: 335.1, size_mb: 1341, ..BERT_XS };
 /// A model2vec table, whose components are in the order of a principal component analysis, so that any cut is meaningful.
 const POTION: Entry = Entry { architecture: "static", licence: "MIT", ..BERT_XS };
-const XLM_R: Entry =
-    Entry { architecture: "xlm-roberta", dims: 1024, parameters: 560.0, size_mb: 2240, supported: false, ..BERT_XS };
-const NOMIC_BERT: Entry = Entry {
-    architecture: "nomic_bert",
-    dims: 768,
-    max_tokens: Some(8192),
-    parameters: 136.7,
-    size_mb: 547,
-    supported: false,
-    ..BERT_XS
-};
+const XLM_R: Entry = Entry { architecture: "xlm-roberta", dims: 1024, parameters: 560.0, size_mb: 2240, ..BERT_XS };
+const NOMIC_BERT: Entry =
+    Entry { architecture: "nomic_bert", dims: 768, max_tokens: Some(8192), parameters: 136.7, size_mb: 547, ..BERT_XS };
 const MODERNBERT: Entry = Entry { architecture: "modernbert", parameters: 149.0, size_mb: 596, ..NOMIC_BERT };
 const GTE_NEW: Entry = Entry { architecture: "new", pooling: Pooling::Cls, ..NOMIC_BERT };
 const JINA_BERT: Entry = Entry { architecture: "jina_bert", parameters: 137.4, size_mb: 275, ..NOMIC_BERT };
@@ -131,7 +123,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "static-retrieval-mrl-en-v1", repo: "sentence-transformers/static-retrieval-mrl-en-v1", architecture: "static", dims: 1024, max_tokens: None, parameters: 31.3, matryoshka: &[1024, 512, 256, 128, 64, 32], size_mb: 125, ..BERT_XS },
     Entry { name: "static-similarity-mrl-multilingual-v1", repo: "sentence-transformers/static-similarity-mrl-multilingual-v1", architecture: "static", dims: 1024, max_tokens: None, parameters: 108.4, matryoshka: &[1024, 512, 256, 128, 64, 32], size_mb: 434, ..BERT_XS },
 
-    Entry { name: "all-mpnet-base-v2", repo: "sentence-transformers/all-mpnet-base-v2", architecture: "mpnet", max_tokens: Some(384), supported: false, ..BERT_M },
+    Entry { name: "all-mpnet-base-v2", repo: "sentence-transformers/all-mpnet-base-v2", architecture: "mpnet", max_tokens: Some(384), ..BERT_M },
     Entry { name: "bge-m3", repo: "BAAI/bge-m3", max_tokens: Some(8192), parameters: 568.0, pooling: Pooling::Cls, licence: "MIT", size_mb: 2271, ..XLM_R },
     Entry { name: "multilingual-e5-base", repo: "intfloat/multilingual-e5-base", dims: 768, prompts: E5, licence: "MIT", parameters: 278.0, size_mb: 1112, ..XLM_R },
     Entry { name: "multilingual-e5-large", repo: "intfloat/multilingual-e5-large", prompts: E5, licence: "MIT", ..XLM_R },
@@ -149,7 +141,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "jina-embeddings-v2-small-en", repo: "jinaai/jina-embeddings-v2-small-en", dims: 512, parameters: 32.7, size_mb: 65, ..JINA_BERT },
     Entry { name: "jina-embeddings-v2-base-en", repo: "jinaai/jina-embeddings-v2-base-en", ..JINA_BERT },
     Entry { name: "jina-embeddings-v2-base-code", repo: "jinaai/jina-embeddings-v2-base-code", parameters: 160.8, size_mb: 322, ..JINA_BERT },
-    Entry { name: "jina-embeddings-v3", repo: "jinaai/jina-embeddings-v3", max_tokens: Some(8192), parameters: 572.3, prompts: JINA_V3, matryoshka: &[1024, 768, 512, 256, 128, 64, 32], licence: "CC-BY-NC-4.0", size_mb: 1144, ..XLM_R },
+    Entry { name: "jina-embeddings-v3", repo: "jinaai/jina-embeddings-v3", architecture: "jina_embeddings_v3", supported: false, max_tokens: Some(8192), parameters: 572.3, prompts: JINA_V3, matryoshka: &[1024, 768, 512, 256, 128, 64, 32], licence: "CC-BY-NC-4.0", size_mb: 1144, ..XLM_R },
     Entry { name: "embeddinggemma-300m", repo: "google/embeddinggemma-300m", architecture: "gemma3_text", max_tokens: Some(2048), parameters: 307.6, prompts: GEMMA, matryoshka: &[768, 512, 256, 128], licence: "LicenseRef-Gemma", size_mb: 1211, ..NOMIC_BERT },
 ];
 

@@ -15,6 +15,7 @@ pub(crate) mod limit {
     pub(crate) const LAYERS: RangeInclusive<usize> = 1..=1_000;
     pub(crate) const MLP: RangeInclusive<usize> = 1..=1_048_576;
     pub(crate) const VOCAB: RangeInclusive<usize> = 1..=10_000_000;
+    pub(crate) const TOKEN: RangeInclusive<usize> = 0..=10_000_000;
     pub(crate) const POSITIONS: RangeInclusive<usize> = 1..=16_777_216;
     pub(crate) const TOKEN_TYPES: RangeInclusive<usize> = 0..=1_024;
 }
@@ -42,6 +43,11 @@ impl<'a> Config<'a> {
     /// The value of a key; null is as good as absent.
     pub(crate) fn get(self, key: &str) -> Option<&'a Value> {
         self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the key is there, be it with null.
+    pub(crate) fn states(self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     pub(crate) fn number(self, key: &str, range: RangeInclusive<usize>) -> Result<usize> {
@@ -86,6 +92,15 @@ impl<'a> Config<'a> {
 
     pub(crate) fn entries(self) -> impl Iterator<Item = (&'a String, &'a Value)> {
         self.0.iter()
+    }
+
+    /// `key` heads that `hidden` components are cut into: their number and width.
+    pub(crate) fn heads(self, key: &str, hidden: usize) -> Result<(usize, usize)> {
+        let heads = self.number(key, 1..=hidden)?;
+        if !hidden.is_multiple_of(heads) {
+            return Err(malformed(format!("{key}: expected a divisor of hidden_size {hidden}, found {heads}")));
+        }
+        Ok((heads, hidden / heads))
     }
 
     /// The `hidden_act` of transformers.

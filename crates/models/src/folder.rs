@@ -57,7 +57,7 @@ pub enum Network {
         /// The `model_type`.
         architecture: &'static str,
         /// What it computes.
-        blueprint: Blueprint,
+        blueprint: Box<Blueprint>,
         /// Where its tensors are.
         names: WeightNames,
     },
@@ -260,7 +260,7 @@ fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
         tokenizer: find_tokenizer(folder)?,
         matryoshka: matryoshka(&value).map_err(|e| e.in_file(&file))?,
         similarity: None,
-        network: Network::Transformer { architecture: architecture.name, blueprint, names },
+        network: Network::Transformer { architecture: architecture.name, blueprint: Box::new(blueprint), names },
     })
 }
 

@@ -13,10 +13,14 @@ mod modules;
 mod names;
 mod pooling;
 mod registry;
+mod rope;
 mod shapes;
 mod static_model;
 
-pub use blueprint::{AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, RopeSpec};
+pub use blueprint::{
+    AttentionSpec, Blueprint, DisentangledSpec, EmbeddingSpec, ExpertsSpec, MlpSpec, NormPlace, NormSpec, PositionBias,
+    Positions, QkNorm, View,
+};
 pub use catalogue::Entry;
 pub use folder::{ModelFolder, Network, Prompts, TokenizerFiles};
 pub use head::{Dense, Head, LAYER_NORM_EPS, parse_dense};
@@ -24,5 +28,6 @@ pub use modules::{Module, ModuleKind, parse_modules};
 pub use names::{Role, WeightNames};
 pub use pooling::{PoolingSpec, parse_pooling};
 pub use registry::{ARCHITECTURES, Architecture, parse_config};
+pub use rope::{RopeScaling, RopeSpec};
 pub use shapes::check_shapes;
 pub use static_model::{StaticLayout, StaticSpec};

@@ -1,6 +1,6 @@
 //! What a checkpoint must hold for a [`Blueprint`], and whether it does.
 
-use crate::{Blueprint, Positions, Role, WeightNames};
+use crate::{Blueprint, NormPlace, PositionBias, Positions, QkNorm, Role, WeightNames};
 use embral_formats::Weights;
 use embral_types::{Dtype, Error, ErrorKind, Result};
 use std::collections::BTreeSet;
@@ -32,29 +32,69 @@ impl Blueprint {
         if self.embedding.norm {
             add(Role::EmbeddingNorm, 0, &[hidden], norm_bias(hidden));
         }
+        let mut relative = None;
+        match a.bias {
+            Some(PositionBias::Learned { buckets, .. }) => add(Role::DistanceBias, 0, &[buckets, a.heads], None),
+            Some(PositionBias::Disentangled(spec)) => {
+                add(Role::Distances, 0, &[2 * spec.span, hidden], None);
+                if spec.norm {
+                    add(Role::DistancesNorm, 0, &[hidden], norm_bias(hidden));
+                }
+                relative = Some(spec).filter(|spec| !spec.shared);
+            }
+            Some(PositionBias::Alibi) | None => {}
+        }
         let (q, kv) = (a.heads * a.head_dim, a.kv_heads * a.head_dim);
         for layer in 0..self.layers {
             for (role, width) in [(Role::Query, q), (Role::Key, kv), (Role::Value, kv)] {
                 add(role, layer, &[width, hidden], a.qkv_bias.then_some(width));
             }
-            if a.qk_norm {
-                for role in [Role::QueryNorm, Role::KeyNorm] {
-                    add(role, layer, &[a.head_dim], norm_bias(a.head_dim));
+            if let Some(spec) = relative {
+                for (role, used) in [(Role::DistanceKey, spec.query), (Role::DistanceQuery, spec.key)] {
+                    if used {
+                        add(role, layer, &[q, hidden], Some(q));
+                    }
+                }
+            }
+            if let Some(over) = a.qk_norm {
+                for (role, all) in [(Role::QueryNorm, q), (Role::KeyNorm, kv)] {
+                    let width = if over == QkNorm::Head { a.head_dim } else { all };
+                    add(role, layer, &[width], norm_bias(width));
                 }
             }
             add(Role::AttentionOut, layer, &[hidden, q], a.out_bias.then_some(hidden));
-            add(Role::AttentionNorm, layer, &[hidden], norm_bias(hidden));
-            if mlp.gated {
-                add(Role::Gate, layer, &[mlp.width, hidden], mlp.bias.then_some(mlp.width));
+            if self.has_attention_norm(layer) {
+                add(Role::AttentionNorm, layer, &[hidden], norm_bias(hidden));
             }
-            add(Role::Up, layer, &[mlp.width, hidden], mlp.bias.then_some(mlp.width));
-            add(Role::Down, layer, &[hidden, mlp.width], mlp.bias.then_some(hidden));
+            if let Some(experts) = mlp.experts_of(layer) {
+                add(Role::Router, layer, &[experts.count, hidden], None);
+                add(Role::ExpertsUp, layer, &[experts.count * mlp.width, hidden], None);
+                add(Role::ExpertsDown, layer, &[experts.count * mlp.width, hidden], None);
+                add(Role::ExpertsBias, layer, &[hidden], None);
+            } else {
+                if mlp.gated {
+                    add(Role::Gate, layer, &[mlp.width, hidden], mlp.up_bias.then_some(mlp.width));
+                }
+                add(Role::Up, layer, &[mlp.width, hidden], mlp.up_bias.then_some(mlp.width));
+                add(Role::Down, layer, &[hidden, mlp.width], mlp.down_bias.then_some(hidden));
+            }
             add(Role::MlpNorm, layer, &[hidden], norm_bias(hidden));
+            if matches!(self.norm_place, NormPlace::Both | NormPlace::PostTwice) {
+                add(Role::AttentionOutNorm, layer, &[hidden], norm_bias(hidden));
+            }
+            if self.norm_place == NormPlace::Both {
+                add(Role::MlpOutNorm, layer, &[hidden], norm_bias(hidden));
+            }
         }
         if self.final_norm {
             add(Role::FinalNorm, 0, &[hidden], norm_bias(hidden));
         }
         parts
+    }
+
+    /// Whether the attention of a block has the norm that stands before or after it.
+    pub fn has_attention_norm(&self, layer: usize) -> bool {
+        layer > 0 || self.first_norm
     }
 
     /// The number of weights.
@@ -81,9 +121,12 @@ pub fn check_shapes(blueprint: &Blueprint, names: &WeightNames, weights: &dyn We
         disagreements.extend(checked.err());
     };
     for part in blueprint.parts() {
-        expect(names.weight(part.role, part.layer), &part.weight);
+        let blocks = names.blocks_of(part.role);
+        let mut shape = part.weight;
+        shape[0] *= blocks;
+        expect(names.weight(part.role, part.layer), &shape);
         if let Some(width) = part.bias {
-            expect(names.bias(part.role, part.layer), &[width]);
+            expect(names.bias(part.role, part.layer), &[width * blocks]);
         }
     }
     for name in weights.names() {
@@ -115,15 +158,15 @@ fn check(weights: &dyn Weights, name: &str, shape: &[usize]) -> Result<()> {
     }
 }
 
+/// Heads of pre-training tasks, as BERT, RoBERTa, DistilBERT, ModernBERT and DeBERTa call them.
+const HEADS: [&str; 8] =
+    ["pooler.", "cls.", "lm_head.", "vocab_", "head.", "decoder.", "lm_predictions.", "mask_predictions."];
+
 fn is_harmless(name: &str, names: &WeightNames) -> bool {
     let bare = |prefix: &&str| name.strip_prefix(prefix);
     name.ends_with("position_ids")
         || name.ends_with("rotary_emb.inv_freq")
-        || names
-            .prefixes()
-            .iter()
-            .filter_map(bare)
-            .any(|name| ["pooler.", "cls.", "lm_head."].iter().any(|head| name.starts_with(head)))
+        || names.prefixes().iter().filter_map(bare).any(|name| HEADS.iter().any(|head| name.starts_with(head)))
 }
 
 #[cfg(test)]

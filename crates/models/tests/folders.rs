@@ -1,7 +1,7 @@
 //! Whole model folders: what is read from each form, and what is said about each that is broken.
 
 use embral_formats::safetensors;
-use embral_models::{Head, ModelFolder, Network, Role, StaticLayout, TokenizerFiles, check_shapes};
+use embral_models::{Head, ModelFolder, Network, QkNorm, Role, StaticLayout, TokenizerFiles, check_shapes};
 use embral_testkit::golden::Golden;
 use embral_types::{Activation, Error, ErrorKind, Pooling, Tensor};
 use std::{fs, path::Path};
@@ -73,8 +73,8 @@ fn qwen3_is_causal_grouped_rotary_and_gated() {
     let Network::Transformer { architecture, blueprint, .. } = &folder.network else { panic!("a transformer") };
     assert_eq!(*architecture, "qwen3");
     assert_eq!((blueprint.attention.heads, blueprint.attention.kv_heads, blueprint.attention.head_dim), (4, 2, 16));
-    assert_eq!(blueprint.attention.rope.unwrap().theta, 2500.0);
-    assert!(blueprint.mlp.gated && blueprint.final_norm && blueprint.attention.qk_norm);
+    assert_eq!(blueprint.attention.views[0].rope.unwrap().theta, 2500.0);
+    assert!(blueprint.mlp.gated && blueprint.final_norm && blueprint.attention.qk_norm == Some(QkNorm::Head));
     assert_eq!((folder.pooling, folder.max_tokens), (Some(Pooling::Last), Some(96)));
 }
 
@@ -203,10 +203,10 @@ fn broken_folders_name_the_file_the_key_and_what_was_found() {
         ("no type", |c| c.write("config.json", "{}"), ErrorKind::Malformed, "config.json", "model_type"),
         (
             "unknown architecture",
-            |c| c.set("config.json", "model_type", "mpnet".into()),
+            |c| c.set("config.json", "model_type", "t5".into()),
             ErrorKind::Unsupported,
             "config.json",
-            "expected one of bert, qwen3, found \"mpnet\"",
+            "expected one of bert, roberta, xlm-roberta, camembert, ",
         ),
         (
             "absurd size",

@@ -21,6 +21,8 @@ pub struct Golden {
     pub folder: PathBuf,
     /// The texts.
     pub texts: Vec<String>,
+    /// A text by its place, and its rows behind the last block, without a prompt; none for static models.
+    pub hidden: Option<(usize, Rows)>,
     /// The ids of each text, special tokens and truncation included, without a prompt.
     pub ids: Vec<Vec<u32>>,
     /// The embedding of each text, with the model's default prompt if it has one.
@@ -74,6 +76,7 @@ impl Golden {
         Self {
             folder: assembled.as_ref().map_or(part, |whole| whole.path().to_owned()),
             texts: list(&value["texts"]).iter().map(|v| v.as_str().expect("a text").to_owned()).collect(),
+            hidden: value["hidden"]["text"].as_u64().map(|text| (text as usize, rows(&value["hidden"]["rows"]))),
             ids: list(&value["ids"]).iter().map(|row| list(row).iter().map(id).collect()).collect(),
             embeddings: rows(&value["embeddings"]),
             prompts: prompts.map(|(name, value)| (name.clone(), rows(value))).collect(),
@@ -139,6 +142,9 @@ mod tests {
             }
             let width = golden.embeddings[0].len();
             assert!(golden.embeddings.iter().all(|row| row.len() == width), "{name}");
+            if let Some((text, rows)) = &golden.hidden {
+                assert_eq!(rows.len(), golden.ids[*text].len(), "{name}");
+            }
             assert!(golden.folder.join("modules.json").is_file(), "{name}");
         }
     }

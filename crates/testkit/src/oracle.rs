@@ -101,6 +101,16 @@ pub struct Heads {
 
 /// `softmax(scale Q Kᵀ) V` over packed sequences; a row of `qkv` is queries, keys, values.
 pub fn attention(qkv: &[f32], offsets: &[u32], h: &Heads) -> Vec<f64> {
+    attention_biased(qkv, offsets, h, &|_, _, _| 0.0)
+}
+
+/// `softmax(scale Q Kᵀ + bias) V`; the bias is of a head and of the rows of query and key.
+pub fn attention_biased(
+    qkv: &[f32],
+    offsets: &[u32],
+    h: &Heads,
+    bias: &dyn Fn(usize, usize, usize) -> f64,
+) -> Vec<f64> {
     let width = (h.heads + 2 * h.kv_heads) * h.dim;
     let at = |row: usize, head: usize, c: usize| f64::from(qkv[row * width + head * h.dim + c]);
     let mut out = Vec::new();
@@ -114,7 +124,10 @@ pub fn attention(qkv: &[f32], offsets: &[u32], h: &Heads) -> Vec<f64> {
                 let reach = h.reach.unwrap_or(end);
                 let (from, last) = (first.max(row.saturating_sub(reach)), last.min(row.saturating_add(reach + 1)));
                 let scores: Vec<f64> = (from..last)
-                    .map(|other| h.scale * (0..h.dim).map(|c| at(row, head, c) * at(other, key, c)).sum::<f64>())
+                    .map(|other| {
+                        let product = (0..h.dim).map(|c| at(row, head, c) * at(other, key, c)).sum::<f64>();
+                        h.scale * product + bias(head, row, other)
+                    })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
@@ -147,15 +160,15 @@ pub fn norm(x: &[f64], gamma: &[f32], beta: Option<&[f32]>, eps: f64, rms: bool)
     out
 }
 
-/// Turns one head at `position`: pair `i` by `position · theta^(-2i / dims)`.
-pub fn rotate(head: &[f32], position: usize, theta: f64, dims: usize, interleaved: bool) -> Vec<f64> {
+/// Turns one head at `position`: pair `i` by `position · frequencies[i]`, and makes it longer by `factor`.
+pub fn rotate(head: &[f32], position: usize, frequencies: &[f32], factor: f64, interleaved: bool) -> Vec<f64> {
     let mut out: Vec<f64> = head.iter().map(|&x| f64::from(x)).collect();
-    for i in 0..dims / 2 {
-        let angle = position as f64 * theta.powf(-2.0 * i as f64 / dims as f64);
-        let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + dims / 2) };
+    for (i, &frequency) in frequencies.iter().enumerate() {
+        let angle = position as f64 * f64::from(frequency);
+        let (a, b) = if interleaved { (2 * i, 2 * i + 1) } else { (i, i + frequencies.len()) };
         let (x, y) = (f64::from(head[a]), f64::from(head[b]));
-        out[a] = x * angle.cos() - y * angle.sin();
-        out[b] = y * angle.cos() + x * angle.sin();
+        out[a] = factor * (x * angle.cos() - y * angle.sin());
+        out[b] = factor * (y * angle.cos() + x * angle.sin());
     }
     out
 }

@@ -132,6 +132,8 @@ pub enum Mask {
     Causal,
     /// Those at most so many places away, on either side.
     Window(usize),
+    /// Itself and those at most so many places before it.
+    CausalWindow(usize),
 }
 
 #[cfg(test)]

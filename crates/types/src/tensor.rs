@@ -1,6 +1,6 @@
 //! Tensors as they lie in a file.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, ops::Range};
 
 /// The number format a tensor is stored in; little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +64,23 @@ impl<'a> Tensor<'a> {
         Tensor::new(Dtype::F32, shape, bytes)
     }
 
+    /// These entries of the outermost axis, as `[rows.len(), ...]`.
+    ///
+    /// # Panics
+    /// Where the tensor is a scalar, or has no such entries.
+    pub fn slice(self, rows: Range<usize>) -> Self {
+        let (count, rest) = self.shape.split_first().expect("a tensor of one axis or more");
+        assert!(rows.start <= rows.end && rows.end <= *count, "{rows:?} of {count} entries");
+        let size = rest.iter().product::<usize>() * self.dtype.size();
+        let bytes = rows.start * size..rows.end * size;
+        let shape = [&[rows.len()], rest].concat();
+        let bytes = match self.bytes {
+            Cow::Borrowed(all) => Cow::Borrowed(&all[bytes]),
+            Cow::Owned(all) => Cow::Owned(all[bytes].to_vec()),
+        };
+        Self { dtype: self.dtype, shape, bytes }
+    }
+
     /// The stored format.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -121,6 +138,15 @@ mod tests {
         assert_eq!(t(Dtype::I8, 2, &[0xff, 0x7f]), [-1.0, 127.0]);
         assert_eq!(t(Dtype::I64, 1, &(-3i64).to_le_bytes()), [-3.0]);
         assert_eq!(Tensor::from_f32(vec![1, 2], &[3., 4.]).to_f32(), [3., 4.]);
+    }
+
+    #[test]
+    fn a_slice_has_whole_rows() {
+        let bytes: Vec<u8> = (0..12).collect();
+        let borrowed = Tensor::new(Dtype::U8, vec![3, 4], &bytes[..]).slice(1..3);
+        assert_eq!((borrowed.shape(), borrowed.bytes()), (&[2, 4][..], &bytes[4..]));
+        assert_eq!(borrowed, Tensor::new(Dtype::U8, vec![3, 4], bytes.clone()).slice(1..3));
+        assert_eq!(Tensor::from_f32(vec![3], &[1., 2., 3.]).slice(0..1).to_f32(), [1.]);
     }
 
     #[test]

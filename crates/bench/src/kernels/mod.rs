@@ -175,8 +175,11 @@ impl Run<'_> {
         self.by_level("bag", &shape, Unit::Bytes, |isa, time| measure::bag(pool, isa, &rows, s.vocab, time));
         if let Some(rope) = &s.rope {
             let shape = format!("{count} x {}", s.attention.qkv_width());
+            let frequencies = rope.frequencies();
+            let (factor, interleaved) = (rope.attention_factor(), rope.interleaved);
+            let rope = embral_kernels::op::rope::Rope { frequencies: &frequencies, factor, interleaved };
             self.by_level("rope", &shape, Unit::Bytes, |isa, time| {
-                measure::rope(pool, isa, &s.attention, (count, LENGTH), rope, time)
+                measure::rope(pool, isa, &s.attention, (count, LENGTH), &rope, time)
             });
         }
         if s.head_norms {

@@ -4,8 +4,7 @@ use embral_kernels::measure::Layer;
 use embral_kernels::op::activation::Activation;
 use embral_kernels::op::attention::{AttentionShape, Mask};
 use embral_kernels::op::norm::NormKind;
-use embral_kernels::op::rope::Rope;
-use embral_models::{Blueprint, ModelFolder, Network};
+use embral_models::{Blueprint, ModelFolder, Network, QkNorm, RopeSpec};
 use embral_types::Result;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub struct Shapes {
     pub vocab: usize,
     /// The width of a row between blocks.
     pub hidden: usize,
-    /// Heads, their width and mask.
+    /// Heads, their width and the mask of the first block.
     pub attention: AttentionShape,
     /// The width between the two layers of the perceptron.
     pub inner: usize,
@@ -29,7 +28,7 @@ pub struct Shapes {
     /// Its norms.
     pub norm: NormKind,
     /// Rotary positions.
-    pub rope: Option<Rope>,
+    pub rope: Option<RopeSpec>,
     /// Whether heads are normalised by themselves.
     pub head_norms: bool,
 }
@@ -65,10 +64,12 @@ impl Shapes {
     fn of(b: &Blueprint, name: &str) -> Self {
         use embral_types as t;
         let a = &b.attention;
-        let mask = match a.mask {
+        let view = &a.views[0];
+        let mask = match view.mask {
             t::Mask::Full => Mask::Full,
             t::Mask::Causal => Mask::Causal,
             t::Mask::Window(reach) => Mask::Window(reach),
+            t::Mask::CausalWindow(reach) => Mask::CausalWindow(reach),
         };
         Self {
             name: name.to_owned(),
@@ -89,8 +90,8 @@ impl Shapes {
                 t::NormKind::Layer => NormKind::Layer,
                 t::NormKind::Rms => NormKind::Rms,
             },
-            rope: a.rope.map(|r| Rope { theta: r.theta, rotary_dims: r.rotary_dims, interleaved: r.interleaved }),
-            head_norms: a.qk_norm,
+            rope: view.rope,
+            head_norms: a.qk_norm == Some(QkNorm::Head),
         }
     }
 

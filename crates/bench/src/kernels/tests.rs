@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 fn small() -> Shapes {
     let attention =
         embral_kernels::op::attention::AttentionShape { dim: 8, heads: 4, kv_heads: 2, ..Shapes::minilm().attention };
-    let rope = embral_kernels::op::rope::Rope { theta: 1e4, rotary_dims: 8, interleaved: false };
+    let scaling = embral_models::RopeScaling::None;
+    let rope = embral_models::RopeSpec { theta: 1e4, rotary_dims: 8, interleaved: false, scaling };
     let sizes = Shapes { vocab: 100, hidden: 32, inner: 48, attention, ..Shapes::minilm() };
     Shapes { gated: true, rope: Some(rope), head_norms: true, ..sizes }
 }

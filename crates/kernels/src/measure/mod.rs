@@ -190,7 +190,7 @@ mod tests {
             positive(name, bag(&pool, isa, &rows, 50, SHORT), values / 4.0 + 3.0 * 96.0);
             positive(name, similarity(&pool, isa, 20, 24, SHORT), 2.0 * 20.0 * 24.0);
             let qkv = 4.0 * 20.0 * 32.0;
-            let turns = Rope { theta: 1e4, rotary_dims: 8, interleaved: false };
+            let turns = Rope { frequencies: &[1.0, 0.1, 0.01, 0.001], factor: 1.0, interleaved: false };
             positive(name, rope(&pool, isa, &shape, (20, 7), &turns, SHORT), 2.0 * qkv * 0.75);
             positive(name, head_norm(&pool, isa, &shape, 20, SHORT), 2.0 * qkv * 0.75);
         }

@@ -167,7 +167,7 @@ pub fn rope(
     isa: Isa,
     shape: &AttentionShape,
     (rows, length): (usize, usize),
-    how: &Rope,
+    how: &Rope<'_>,
     budget: Duration,
 ) -> Timed {
     let _busy = pool.busy();

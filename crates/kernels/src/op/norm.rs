@@ -51,6 +51,24 @@ pub fn norm_in_place(pool: &Pool, x: &mut [f32], norm: &Norm<'_>) {
     norm_with(Isa::active(), pool, None, norm, x);
 }
 
+/// Adds the normalised rows of `x` to those of `sum`.
+///
+/// # Panics
+/// Where the sizes differ or are no whole number of rows.
+pub fn norm_add(pool: &Pool, x: &[f32], norm: &Norm<'_>, sum: &mut [f32]) {
+    assert_eq!(x.len(), sum.len(), "the sum has the shape of x");
+    norm_add_with(Isa::active(), pool, x, norm, sum);
+}
+
+pub(crate) fn norm_add_with(isa: Isa, pool: &Pool, x: &[f32], norm: &Norm<'_>, sum: &mut [f32]) {
+    norm.check();
+    let width = norm.gamma.len();
+    assert!(sum.len().is_multiple_of(width), "{} values are no rows of {width}", sum.len());
+    split_rows(pool, sum, width, 1, &|first, sum| {
+        isa.run(Added { x: &x[first * width..first * width + sum.len()], norm, sum });
+    });
+}
+
 pub(crate) fn norm_with(isa: Isa, pool: &Pool, x: Option<&[f32]>, norm: &Norm<'_>, out: &mut [f32]) {
     norm.check();
     let width = norm.gamma.len();
@@ -81,9 +99,37 @@ impl Kernel for Rows<'_> {
     }
 }
 
-/// Normalises one row, in two passes over it: a variance from the sum of squares loses what the mean takes.
+struct Added<'a> {
+    x: &'a [f32],
+    norm: &'a Norm<'a>,
+    sum: &'a mut [f32],
+}
+
+impl Kernel for Added<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { x, norm, sum } = self;
+        let width = norm.gamma.len();
+        for (x, sum) in x.chunks_exact(width).zip(sum.chunks_exact_mut(width)) {
+            let (mean, factor) = mean_and_factor(s, norm, x);
+            for (i, to) in sum.chunks_mut(S::LANES).enumerate() {
+                let columns = i * S::LANES..i * S::LANES + to.len();
+                let v = s.mul(s.sub(s.read(&x[columns.clone()]), mean), factor);
+                let old = match norm.beta {
+                    Some(beta) => s.add(s.read(to), s.read(&beta[columns.clone()])),
+                    None => s.read(to),
+                };
+                s.write(to, s.fma(v, s.read(&norm.gamma[columns]), old));
+            }
+        }
+    }
+}
+
+/// What is taken from each value of a row, and what the difference is multiplied by; in two passes over the row: a variance from the
+/// sum of squares loses what the mean takes.
 #[inline(always)]
-pub(crate) fn normalize<S: Simd>(s: S, norm: &Norm<'_>, row: &mut [f32]) {
+fn mean_and_factor<S: Simd>(s: S, norm: &Norm<'_>, row: &[f32]) -> (S::V, S::V) {
     let width = row.len() as f32;
     let (mean, variance) = match norm.kind {
         NormKind::Layer => {
@@ -96,7 +142,13 @@ pub(crate) fn normalize<S: Simd>(s: S, norm: &Norm<'_>, row: &mut [f32]) {
         }
         NormKind::Rms => (s.zero(), sum_of!(s, S, row, |v| s.mul(v, v)) / width),
     };
-    let factor = s.splat(1.0 / (variance + norm.eps).sqrt());
+    (mean, s.splat(1.0 / (variance + norm.eps).sqrt()))
+}
+
+/// Normalises one row.
+#[inline(always)]
+pub(crate) fn normalize<S: Simd>(s: S, norm: &Norm<'_>, row: &mut [f32]) {
+    let (mean, factor) = mean_and_factor(s, norm, row);
     match norm.beta {
         Some(beta) => {
             for ((part, gamma), beta) in
@@ -138,6 +190,13 @@ mod tests {
             // A mean that is large against the spread loses the bits that the mean takes.
             let bound = NORM_ERROR * f64::from(1.0 + 4.0 * shift);
             assert!(error <= bound, "{} {kind:?} of {width} + {shift}: {error:e}", isa.name());
+            let start = oracle::numbers(5, rows * width);
+            let mut sum = Misaligned::of(&start);
+            let x: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+            norm_add_with(isa, &Pool::shared(Some(1)), &Misaligned::of(&x), &n, &mut sum);
+            let wanted: Vec<f64> = wanted.iter().zip(&start).map(|(w, &s)| w + f64::from(s)).collect();
+            let error = oracle::largest_difference(&sum, &wanted);
+            assert!(error <= bound, "{} {kind:?} of {width} + {shift}, added: {error:e}", isa.name());
         }
     }
 

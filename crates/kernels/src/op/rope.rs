@@ -8,37 +8,40 @@ use crate::simd::{Kernel, Simd};
 use crate::{Isa, Pool};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How positions turn queries and keys: pair `i` of `rotary_dims / 2` by the angle `position · theta^(-2i / rotary_dims)`.
+/// How positions turn queries and keys: pair `i` by the angle `position · frequencies[i]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rope {
-    /// The base of the wavelengths.
-    pub theta: f32,
-    /// The first components of a head that are turned; even.
-    pub rotary_dims: usize,
-    /// Whether a pair is two neighbours; otherwise it is `i` and `i + rotary_dims / 2`.
+pub struct Rope<'a> {
+    /// One a pair; the first components of a head, twice as many, are turned.
+    pub frequencies: &'a [f32],
+    /// What sines and cosines are multiplied by.
+    pub factor: f32,
+    /// Whether a pair is two neighbours; otherwise it is `i` and `i + frequencies.len()`.
     pub interleaved: bool,
 }
 
 /// Turns the queries and keys of `qkv`, `[rows, qkv_width]`, by their positions within their sequences.
 ///
 /// # Panics
-/// Where a buffer has another size, or `rotary_dims` is odd or wider than a head.
-pub fn rope(pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShape, rope: &Rope) {
+/// Where a buffer has another size, or there are more pairs than a head has.
+pub fn rope(pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShape, rope: &Rope<'_>) {
     rope_with(Isa::active(), pool, qkv, offsets, shape, rope);
 }
 
-pub(crate) fn rope_with(isa: Isa, pool: &Pool, qkv: &mut [f32], offsets: &[u32], shape: &AttentionShape, rope: &Rope) {
+pub(crate) fn rope_with(
+    isa: Isa,
+    pool: &Pool,
+    qkv: &mut [f32],
+    offsets: &[u32],
+    shape: &AttentionShape,
+    rope: &Rope<'_>,
+) {
     shape.check();
     let width = shape.qkv_width();
     assert!(qkv.len().is_multiple_of(width), "{} values are no rows of {width}", qkv.len());
     let count = sequences(offsets, qkv.len() / width);
-    assert!(
-        rope.rotary_dims.is_multiple_of(2) && rope.rotary_dims <= shape.dim,
-        "{} rotary components in a head of {}",
-        rope.rotary_dims,
-        shape.dim
-    );
-    if rope.rotary_dims == 0 {
+    let pairs = rope.frequencies.len();
+    assert!(2 * pairs <= shape.dim, "{pairs} rotary pairs in a head of {}", shape.dim);
+    if pairs == 0 {
         return;
     }
     let longest = (0..count).map(|i| offsets[i + 1] - offsets[i]).max().unwrap_or(0) as usize;
@@ -48,10 +51,11 @@ pub(crate) fn rope_with(isa: Isa, pool: &Pool, qkv: &mut [f32], offsets: &[u32],
     });
 }
 
-/// Normalises each query head with `q` and each key head with `k`.
+/// Normalises the queries of each row with `q` and the keys with `k`: each head by itself where those are as wide as a head, or all
+/// heads together where they are as wide as all.
 ///
 /// # Panics
-/// Where a buffer has another size, or a normalisation has not the width of a head.
+/// Where a buffer has another size, or a normalisation has another width.
 pub fn head_norm(pool: &Pool, qkv: &mut [f32], shape: &AttentionShape, q: &Norm<'_>, k: &Norm<'_>) {
     head_norm_with(Isa::active(), pool, qkv, shape, q, k);
 }
@@ -67,16 +71,17 @@ pub(crate) fn head_norm_with(
     shape.check();
     q.check();
     k.check();
-    assert_eq!((q.gamma.len(), k.gamma.len()), (shape.dim, shape.dim), "the width of a head");
+    let fits = |norm: &Norm<'_>, heads: usize| [shape.dim, heads * shape.dim].contains(&norm.gamma.len());
+    assert!(fits(q, shape.heads) && fits(k, shape.kv_heads), "the width of a head, or of all");
     let width = shape.qkv_width();
     assert!(qkv.len().is_multiple_of(width), "{} values are no rows of {width}", qkv.len());
     split_rows(pool, qkv, width, 1, &|_, rows| isa.run(Heads { rows, shape, q, k }));
 }
 
-/// Cosines and sines, `[positions, rotary_dims / 2]` each.
+/// Cosines and sines, `[positions, pairs]` each.
 struct Angles {
-    theta: f32,
-    dims: usize,
+    frequencies: Vec<f32>,
+    factor: f32,
     positions: usize,
     cos: Vec<f32>,
     sin: Vec<f32>,
@@ -84,9 +89,9 @@ struct Angles {
 
 impl Angles {
     /// Those of `rope` for at least `positions` positions; kept, so that a model computes them once.
-    fn of(rope: &Rope, positions: usize) -> Arc<Self> {
+    fn of(rope: &Rope<'_>, positions: usize) -> Arc<Self> {
         static KNOWN: Mutex<Vec<Arc<Angles>>> = Mutex::new(Vec::new());
-        let same = |a: &Arc<Self>| a.theta.to_bits() == rope.theta.to_bits() && a.dims == rope.rotary_dims;
+        let same = |a: &Arc<Self>| a.frequencies == rope.frequencies && a.factor.to_bits() == rope.factor.to_bits();
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(angles) = known.iter().find(|a| same(a) && a.positions >= positions) {
             return Arc::clone(angles);
@@ -97,16 +102,17 @@ impl Angles {
         angles
     }
 
-    /// The frequency and the angle are rounded to f32, as the models were trained with; the functions of the angle are exact.
-    fn new(rope: &Rope, positions: usize) -> Self {
-        let half = rope.rotary_dims / 2;
-        let exponent = |i: usize| (2 * i) as f64 / rope.rotary_dims as f64;
-        let frequencies: Vec<f32> = (0..half).map(|i| f64::from(rope.theta).powf(-exponent(i)) as f32).collect();
+    /// The angle is rounded to f32, as the models were trained with; the functions of the angle are exact.
+    fn new(rope: &Rope<'_>, positions: usize) -> Self {
         let angle = |position: usize, frequency: f32| f64::from(position as f32 * frequency);
+        let factor = f64::from(rope.factor);
         let table = |f: fn(f64) -> f64| {
-            (0..positions).flat_map(|p| frequencies.iter().map(move |&w| f(angle(p, w)) as f32)).collect()
+            (0..positions)
+                .flat_map(|p| rope.frequencies.iter().map(move |&w| (factor * f(angle(p, w))) as f32))
+                .collect()
         };
-        Self { theta: rope.theta, dims: rope.rotary_dims, positions, cos: table(f64::cos), sin: table(f64::sin) }
+        let (cos, sin) = (table(f64::cos), table(f64::sin));
+        Self { frequencies: rope.frequencies.to_vec(), factor: rope.factor, positions, cos, sin }
     }
 }
 
@@ -114,7 +120,7 @@ struct Turn<'a> {
     rows: &'a mut [f32],
     offsets: &'a [u32],
     shape: &'a AttentionShape,
-    rope: &'a Rope,
+    rope: &'a Rope<'a>,
     angles: &'a Angles,
     first: usize,
 }
@@ -124,7 +130,7 @@ impl Kernel for Turn<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Self { rows, offsets, shape, rope, angles, first } = self;
-        let half = rope.rotary_dims / 2;
+        let half = rope.frequencies.len();
         let turned = (shape.heads + shape.kv_heads) * shape.dim;
         let mut sequence = offsets.partition_point(|&start| start as usize <= first) - 1;
         for (i, row) in rows.chunks_exact_mut(shape.qkv_width()).enumerate() {
@@ -135,7 +141,7 @@ impl Kernel for Turn<'_> {
             let cos = &angles.cos[position * half..(position + 1) * half];
             let sin = &angles.sin[position * half..(position + 1) * half];
             for head in row[..turned].chunks_exact_mut(shape.dim) {
-                let head = &mut head[..rope.rotary_dims];
+                let head = &mut head[..2 * half];
                 if rope.interleaved {
                     for ((pair, &c), &n) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
                         let (x, y) = (pair[0], pair[1]);
@@ -170,9 +176,12 @@ impl Kernel for Heads<'_> {
     fn run<S: Simd>(self, s: S) {
         let Self { rows, shape, q, k } = self;
         for row in rows.chunks_exact_mut(shape.qkv_width()) {
-            let heads = row.chunks_exact_mut(shape.dim).take(shape.heads + shape.kv_heads);
-            for (i, head) in heads.enumerate() {
-                normalize(s, if i < shape.heads { q } else { k }, head);
+            let (queries, rest) = row.split_at_mut(shape.heads * shape.dim);
+            let keys = &mut rest[..shape.kv_heads * shape.dim];
+            for (norm, heads) in [(q, queries), (k, keys)] {
+                for part in heads.chunks_exact_mut(norm.gamma.len()) {
+                    normalize(s, norm, part);
+                }
             }
         }
     }
@@ -186,13 +195,17 @@ mod tests {
     use crate::sweep::{bits, each_isa, pools};
     use embral_testkit::oracle;
 
-    /// An angle of up to 40 rounded to f32 (2e-6), the frequency before it (as much), and two products.
+    /// An angle of up to 40 rounded to f32 (2e-6), and two products.
     const ROPE_ERROR: f64 = 6e-6;
     /// As in `norm`.
     const NORM_ERROR: f64 = 2e-6;
 
     fn shape(dim: usize) -> AttentionShape {
         AttentionShape { heads: 4, kv_heads: 2, dim, scale: 1.0, mask: Mask::Full }
+    }
+
+    fn frequencies(dims: usize) -> Vec<f32> {
+        (0..dims / 2).map(|i| 10_000f32.powf(-((2 * i) as f32) / dims as f32)).collect()
     }
 
     #[test]
@@ -203,15 +216,16 @@ mod tests {
                 for interleaved in [false, true] {
                     let shape = shape(dim);
                     let x = oracle::numbers(dim as u64, 43 * shape.qkv_width());
-                    let r = Rope { theta: 10_000.0, rotary_dims, interleaved };
+                    let frequencies = frequencies(rotary_dims);
+                    let r = Rope { frequencies: &frequencies, factor: 0.75, interleaved };
                     let mut got = x.clone();
                     rope_with(isa, &Pool::shared(Some(1)), &mut got, &offsets, &shape, &r);
                     let mut wanted = Vec::new();
                     for (row, values) in x.chunks(shape.qkv_width()).enumerate() {
                         let position = if row < 3 { row } else { row - 3 };
                         for (i, head) in values.chunks(dim).enumerate() {
-                            let dims = if i < 6 { rotary_dims } else { 0 };
-                            wanted.extend(oracle::rotate(head, position, 10_000.0, dims, interleaved));
+                            let turned = if i < 6 { &frequencies[..] } else { &[] };
+                            wanted.extend(oracle::rotate(head, position, turned, 0.75, interleaved));
                         }
                     }
                     let error = oracle::largest_difference(&got, &wanted);
@@ -223,6 +237,27 @@ mod tests {
                     }
                 }
             }
+        });
+    }
+
+    #[test]
+    fn all_heads_are_normalised_together_where_the_norm_is_as_wide() {
+        each_isa("head norm, all", |isa| {
+            let shape = shape(5);
+            let x = oracle::numbers(3, 7 * shape.qkv_width());
+            let weights = oracle::numbers(1, 20);
+            let of = |width| Norm { kind: NormKind::Layer, gamma: &weights[..width], beta: None, eps: 1e-6 };
+            let mut got = x.clone();
+            head_norm_with(isa, &Pool::shared(Some(2)), &mut got, &shape, &of(20), &of(10));
+            let mut wanted = Vec::new();
+            for row in x.chunks(40) {
+                let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+                wanted.extend(oracle::norm(&row[..20], &weights, None, 1e-6, false));
+                wanted.extend(oracle::norm(&row[20..30], &weights[..10], None, 1e-6, false));
+                wanted.extend(&row[30..]);
+            }
+            let error = oracle::largest_difference(&got, &wanted);
+            assert!(error <= NORM_ERROR, "{}: {error:e}", isa.name());
         });
     }
 

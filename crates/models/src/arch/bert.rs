@@ -1,13 +1,13 @@
 //! BERT: learned positions, token types, norm after each part, full attention, plain MLP, biases everywhere.
 
 use crate::{
-    AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, Role, WeightNames,
-    config::{Config, limit, malformed, unsupported},
+    AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, Role, View, WeightNames,
+    config::{Config, limit, unsupported},
 };
 use embral_types::{Activation, Mask, NormKind, Result};
 use serde_json::Value;
 
-const NAMES: WeightNames = WeightNames {
+pub(super) const NAMES: WeightNames = WeightNames {
     prefixes: &["", "bert."],
     templates: &[
         (Role::Word, "embeddings.word_embeddings"),
@@ -23,29 +23,35 @@ const NAMES: WeightNames = WeightNames {
         (Role::Down, "encoder.layer.{}.output.dense"),
         (Role::MlpNorm, "encoder.layer.{}.output.LayerNorm"),
     ],
+    blocks: &[],
+    whole: &[],
 };
 
 pub(crate) fn parse(config: &Value) -> Result<(Blueprint, WeightNames)> {
-    let config = Config::of(config)?;
+    Ok((blueprint(Config::of(config)?, 0)?, NAMES))
+}
+
+/// The blueprint of BERT and those like it; the first token has row `first_position` of the table of positions.
+pub(super) fn blueprint(config: Config<'_>, first_position: usize) -> Result<Blueprint> {
     if let Some(kind) = config.text("position_embedding_type")?.filter(|kind| *kind != "absolute") {
         return Err(unsupported(format!("position_embedding_type: expected \"absolute\", found {kind:?}")));
     }
+    without_position_kind(config, first_position)
+}
+
+/// As [`blueprint`], for those whose positions are of another kind.
+pub(super) fn without_position_kind(config: Config<'_>, first_position: usize) -> Result<Blueprint> {
     config.refuse_flag("is_decoder", "BERT as a decoder")?;
     let hidden = config.number("hidden_size", limit::WIDTH)?;
-    let heads = config.number("num_attention_heads", 1..=hidden)?;
-    if !hidden.is_multiple_of(heads) {
-        return Err(malformed(format!(
-            "num_attention_heads: expected a divisor of hidden_size {hidden}, found {heads}"
-        )));
-    }
-    let head_dim = hidden / heads;
-    let positions = config.number_or("max_position_embeddings", 512, limit::POSITIONS)?;
-    let blueprint = Blueprint {
+    let (heads, head_dim) = config.heads("num_attention_heads", hidden)?;
+    let layers = config.number("num_hidden_layers", limit::LAYERS)?;
+    let positions = config.number_or("max_position_embeddings", 512, first_position + 1..=*limit::POSITIONS.end())?;
+    Ok(Blueprint {
         vocab: config.number("vocab_size", limit::VOCAB)?,
         hidden,
-        layers: config.number("num_hidden_layers", limit::LAYERS)?,
+        layers,
         embedding: EmbeddingSpec {
-            positions: Positions::Learned { rows: positions, offset: 0 },
+            positions: Positions::Learned { rows: positions, offset: first_position },
             token_types: config.number_or("type_vocab_size", 2, limit::TOKEN_TYPES)?,
             norm: true,
             scale: 1.0,
@@ -55,24 +61,31 @@ pub(crate) fn parse(config: &Value) -> Result<(Blueprint, WeightNames)> {
             kv_heads: heads,
             head_dim,
             scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-            mask: Mask::Full,
+            views: vec![View { mask: Mask::Full, rope: None }; layers],
             qkv_bias: true,
             out_bias: true,
-            rope: None,
-            qk_norm: false,
+            qk_norm: None,
+            bias: None,
         },
         mlp: MlpSpec {
             width: config.number("intermediate_size", limit::MLP)?,
             gated: false,
             activation: config.activation("hidden_act", Activation::GeluErf)?,
-            bias: true,
+            up_bias: true,
+            down_bias: true,
+            experts: None,
         },
-        norm: NormSpec { kind: NormKind::Layer, eps: config.positive_or("layer_norm_eps", 1e-12)?, bias: true },
+        norm: NormSpec {
+            kind: NormKind::Layer,
+            eps: config.positive_or("layer_norm_eps", 1e-12)?,
+            bias: true,
+            less_one: false,
+        },
         norm_place: NormPlace::Post,
+        first_norm: true,
         final_norm: false,
-        max_positions: positions,
-    };
-    Ok((blueprint, NAMES))
+        max_positions: positions - first_position,
+    })
 }
 
 #[cfg(test)]

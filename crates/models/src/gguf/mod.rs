@@ -89,7 +89,7 @@ fn model(file: &Path, gguf: &GgufFile) -> Result<ModelFolder> {
         tokenizer: TokenizerFiles::Inside(tokenizer::json(&meta)?),
         matryoshka: Vec::new(),
         similarity: None,
-        network: Network::Transformer { architecture: architecture.name, blueprint, names },
+        network: Network::Transformer { architecture: architecture.name, blueprint: Box::new(blueprint), names },
     })
 }
 

@@ -1,5 +1,6 @@
 //! The queries of one key head over the keys that they see.
 
+use super::bias::{Bias, Place};
 use super::operand::{Operand, Rows};
 use super::softmax::{largest_of, weights};
 use super::{AttentionShape, KEYS};
@@ -12,7 +13,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The queries of the heads that share one key head.
-pub(super) struct Head<'a, F> {
+pub(super) struct Head<'a, F, B> {
     pub(super) qkv: &'a [f32],
     pub(super) out: &'a Parts<'a>,
     pub(super) shape: &'a AttentionShape,
@@ -25,6 +26,7 @@ pub(super) struct Head<'a, F> {
     pub(super) more: bool,
     pub(super) memory: &'a mut Buffer,
     pub(super) format: PhantomData<F>,
+    pub(super) bias: B,
 }
 
 /// Parts of a thread's memory.
@@ -58,12 +60,12 @@ macro_rules! parts {
     }};
 }
 
-impl<F: Operand> Kernel for Head<'_, F> {
+impl<F: Operand, B: Bias> Kernel for Head<'_, F, B> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { qkv, out, shape, first_row, n, queries, kv_head, more, memory, format: _ } = self;
+        let Self { qkv, out, shape, first_row, n, queries, kv_head, more, memory, format: _, bias } = self;
         let (dim, width, panel) = (shape.dim, shape.qkv_width(), 2 * S::LANES);
         let group = shape.heads / shape.kv_heads;
         let all_keys = shape.mask.visible(queries.start, n).start..shape.mask.visible(queries.end - 1, n).end;
@@ -148,6 +150,11 @@ impl<F: Operand> Kernel for Head<'_, F> {
                     let kept_row = (head % group) * queries.len() + start - queries.start;
                     for row in 0..rows {
                         let visible = seen(start + row);
+                        if B::SOME && !visible.is_empty() {
+                            let (query, first) = (start + row, first_key + visible.start);
+                            let place = Place { shape, rows: &qkv[first_row * width..], head, query, first };
+                            bias.add(s, &place, &mut m.scores[row * STRIDE..][visible.clone()]);
+                        }
                         largest[row] = largest_of(s, &m.scores[row * STRIDE..][visible]);
                         if !single {
                             old[row] = m.state[2 * (kept_row + row)];

@@ -4,16 +4,19 @@
 //! takes the queries tile by tile: the scores of a tile, `[tile rows, chunk]`, the softmax in place, the product with the values.
 //! Over several chunks the softmax is the online one. Nothing is ever `[n, n]`, and what a window does not show is not computed.
 
+mod bias;
 mod head;
 mod operand;
 mod softmax;
 
-use super::gemm::Level;
+use super::gemm::{Level, Precision};
 use crate::isa::{Dots, Numbers};
 use crate::parts::Parts;
 use crate::scratch;
 use crate::tile::{Bf16, DEPTH, F32};
 use crate::{Isa, Pool};
+use bias::{Bias, NoBias};
+pub use bias::{DistanceBias, RelativeBias};
 use head::Head;
 use operand::Operand;
 use std::cell::Cell;
@@ -43,6 +46,8 @@ pub enum Mask {
     Causal,
     /// Those at most so many places away, on either side.
     Window(usize),
+    /// Itself and those at most so many places before it.
+    CausalWindow(usize),
 }
 
 impl Mask {
@@ -52,6 +57,7 @@ impl Mask {
             Self::Full => 0..n,
             Self::Causal => 0..i + 1,
             Self::Window(reach) => i.saturating_sub(reach)..i.saturating_add(reach).saturating_add(1).min(n),
+            Self::CausalWindow(reach) => i.saturating_sub(reach)..i + 1,
         }
     }
 
@@ -60,6 +66,7 @@ impl Mask {
         match self {
             Self::Full | Self::Causal => n,
             Self::Window(reach) => reach.saturating_mul(2).saturating_add(1).min(n),
+            Self::CausalWindow(reach) => reach.saturating_add(1).min(n),
         }
     }
 }
@@ -106,7 +113,7 @@ const ASK_AHEAD: usize = 512;
 /// # Panics
 /// Where a buffer has another size, the offsets are no offsets, or `heads` is no multiple of `kv_heads`.
 pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
-    attention_with::<F32>(Isa::active(), None, pool, qkv, offsets, shape, out);
+    attention_with::<F32, _>(Level::active(Precision::F32), pool, qkv, offsets, shape, NoBias, out);
 }
 
 /// As [`attention`], with products of bf16 where the machine has an instruction for them, else of f32, which is then the faster.
@@ -117,6 +124,58 @@ pub fn attention_bf16(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &Attenti
     let isa = Isa::active();
     let dots = bf16_dots(isa, shape);
     attention_at(Level { isa, dots }, dots.is_some(), pool, qkv, offsets, shape, out);
+}
+
+/// `softmax(scale · Q Kᵀ + bias) V`; for the rest as [`attention`].
+///
+/// # Panics
+/// As [`attention`], and where the bias is for another number of heads.
+pub fn attention_biased(
+    pool: &Pool,
+    qkv: &[f32],
+    offsets: &[u32],
+    shape: &AttentionShape,
+    bias: DistanceBias<'_>,
+    out: &mut [f32],
+) {
+    attention_with::<F32, _>(Level::active(Precision::F32), pool, qkv, offsets, shape, bias, out);
+}
+
+/// As [`attention_biased`], with products of bf16 as [`attention_bf16`] has them.
+///
+/// # Panics
+/// As [`attention_biased`].
+pub fn attention_biased_bf16(
+    pool: &Pool,
+    qkv: &[f32],
+    offsets: &[u32],
+    shape: &AttentionShape,
+    bias: DistanceBias<'_>,
+    out: &mut [f32],
+) {
+    let isa = Isa::active();
+    let dots = bf16_dots(isa, shape);
+    let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+    attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
+}
+
+/// `softmax(scale · (Q Kᵀ + products with rows of distances)) V`, those products being of f32; `bf16` says whether the others are as
+/// those of [`attention_bf16`]. For the rest as [`attention`].
+///
+/// # Panics
+/// As [`attention`], and where a table has another width or fewer rows than `distances` speaks of.
+pub fn attention_relative(
+    pool: &Pool,
+    bf16: bool,
+    (qkv, offsets): (&[f32], &[u32]),
+    shape: &AttentionShape,
+    bias: RelativeBias<'_>,
+    out: &mut [f32],
+) {
+    let isa = Isa::active();
+    let dots = bf16_dots(isa, shape).filter(|_| bf16);
+    let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+    attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
 }
 
 /// The instructions that [`attention_bf16`] takes; without them it is of f32.
@@ -135,20 +194,21 @@ pub(crate) fn attention_at(
     shape: &AttentionShape,
     out: &mut [f32],
 ) {
-    let attend = if bf16 { attention_with::<Bf16> } else { attention_with::<F32> };
-    attend(level.isa, level.dots, pool, qkv, offsets, shape, out);
+    let attend = if bf16 { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+    attend(level, pool, qkv, offsets, shape, NoBias, out);
 }
 
-fn attention_with<F: Operand>(
-    isa: Isa,
-    dots: Option<Dots>,
+fn attention_with<F: Operand, B: Bias>(
+    level: Level,
     pool: &Pool,
     qkv: &[f32],
     offsets: &[u32],
     shape: &AttentionShape,
+    bias: B,
     out: &mut [f32],
 ) {
     shape.check();
+    bias.check(shape);
     let rows = out.len() / shape.out_width();
     assert_eq!(out.len(), rows * shape.out_width(), "out is [rows, {}]", shape.out_width());
     assert_eq!(qkv.len(), rows * shape.qkv_width(), "qkv is [{rows}, {}]", shape.qkv_width());
@@ -190,9 +250,9 @@ fn attention_with<F: Operand>(
             for kv_head in group * heads..end {
                 let (queries, more) = (queries.clone(), kv_head + 1 < end && n <= ASK_AHEAD);
                 let (memory, format) = (&mut scratch.buffer, PhantomData::<F>);
-                isa.run_with(
-                    dots,
-                    Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory, format },
+                level.isa.run_with(
+                    level.dots,
+                    Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory, format, bias },
                 );
             }
         });

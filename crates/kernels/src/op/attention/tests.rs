@@ -13,11 +13,19 @@ fn shape(heads: usize, kv_heads: usize, dim: usize, mask: Mask) -> AttentionShap
     AttentionShape { heads, kv_heads, dim, scale: 1.0 / (dim as f32).sqrt(), mask }
 }
 
-const MASKS: [Mask; 5] = [Mask::Full, Mask::Causal, Mask::Window(0), Mask::Window(5), Mask::Window(64)];
+const MASKS: [Mask; 7] = [
+    Mask::Full,
+    Mask::Causal,
+    Mask::Window(0),
+    Mask::Window(5),
+    Mask::Window(64),
+    Mask::CausalWindow(0),
+    Mask::CausalWindow(9),
+];
 
 fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
     let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
-    attention_with::<F32>(isa, None, pool, qkv, offsets, shape, &mut out);
+    attention_with::<F32, _>(Level { isa, dots: None }, pool, qkv, offsets, shape, NoBias, &mut out);
     out.to_vec()
 }
 
@@ -30,8 +38,8 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
         kv_heads: shape.kv_heads,
         dim: shape.dim,
         scale: f64::from(shape.scale),
-        causal: shape.mask == Mask::Causal,
-        reach: if let Mask::Window(reach) = shape.mask { Some(reach) } else { None },
+        causal: matches!(shape.mask, Mask::Causal | Mask::CausalWindow(_)),
+        reach: if let Mask::Window(reach) | Mask::CausalWindow(reach) = shape.mask { Some(reach) } else { None },
     };
     let wanted = oracle::attention(&qkv, offsets, &heads);
     let one = Pool::shared(Some(1));
@@ -40,7 +48,7 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
     // Without the instruction for bf16, and with it where there is one.
     for dots in [None, isa.dots(Numbers::Bf16)] {
         let mut out = Misaligned::of(&vec![f32::NAN; rows * shape.out_width()]);
-        attention_with::<Bf16>(isa, dots, &one, &qkv, offsets, shape, &mut out);
+        attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, shape, NoBias, &mut out);
         let error = oracle::largest_difference(&out, &wanted);
         assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
     }
@@ -74,14 +82,27 @@ fn a_sequence_is_the_same_alone_and_in_company() {
         }))
         .collect();
     each_isa("attention sequences", |isa| {
-        for shape in [shape(4, 4, 32, Mask::Full), shape(4, 2, 16, Mask::Causal), shape(2, 2, 8, Mask::Window(40))] {
+        for shape in [
+            shape(4, 4, 32, Mask::Full),
+            shape(4, 2, 16, Mask::Causal),
+            shape(2, 2, 8, Mask::Window(40)),
+            shape(2, 2, 8, Mask::CausalWindow(30)),
+        ] {
             let (width, out_width) = (shape.qkv_width(), shape.out_width());
             let qkv = oracle::numbers(6, offsets[8] as usize * width);
             let [one, two, three] = pools().map(|pool| bits(&run(isa, &pool, &qkv, &offsets, &shape)));
             assert!(one == two && two == three, "{}", isa.name());
             let bf16 = |pool: &Pool, qkv: &[f32], offsets: &[u32]| {
                 let mut out = vec![f32::NAN; qkv.len() / width * out_width];
-                attention_with::<Bf16>(isa, isa.dots(Numbers::Bf16), pool, qkv, offsets, &shape, &mut out);
+                attention_with::<Bf16, _>(
+                    Level { isa, dots: isa.dots(Numbers::Bf16) },
+                    pool,
+                    qkv,
+                    offsets,
+                    &shape,
+                    NoBias,
+                    &mut out,
+                );
                 bits(&out)
             };
             let all = bf16(&Pool::shared(Some(2)), &qkv, &offsets);
@@ -143,4 +164,120 @@ fn a_long_sequence_is_a_row_at_a_time() {
         let wanted: f64 = (0..n).map(|other| score(other).exp() / sum * f64::from(qkv[other * 3 + 2])).sum();
         assert!((f64::from(out[row]) - wanted).abs() < ATTENTION_ERROR, "row {row}");
     }
+}
+
+/// One for each head: beyond a distance of 7 no further change.
+fn distance_bias(heads: usize) -> Vec<f32> {
+    oracle::numbers(12, heads * 15).iter().map(|x| 3.0 * x).collect()
+}
+
+#[test]
+fn a_bias_by_distance_is_added_to_the_scores() {
+    each_isa("attention bias", |isa| {
+        for (mask, (heads, kv_heads), dim) in [
+            (Mask::Full, (2, 2), 8),
+            (Mask::Full, (4, 2), 33),
+            (Mask::Causal, (2, 1), 16),
+            (Mask::Window(4), (2, 2), 8),
+            (Mask::Window(30), (1, 1), 8),
+        ] {
+            let shape = shape(heads, kv_heads, dim, mask);
+            let values = distance_bias(heads);
+            let bias = DistanceBias { values: &values, heads };
+            for offsets in [&[0, 1, 1, 18, 58][..], &[0, KEYS as u32 + 9], &[0, 2 * KEYS as u32 + 5]] {
+                let rows = *offsets.last().unwrap() as usize;
+                let qkv = oracle::numbers(5, rows * shape.qkv_width());
+                let h = Heads {
+                    heads,
+                    kv_heads,
+                    dim,
+                    scale: f64::from(shape.scale),
+                    causal: mask == Mask::Causal,
+                    reach: if let Mask::Window(reach) = mask { Some(reach) } else { None },
+                };
+                let wanted = oracle::attention_biased(&qkv, offsets, &h, &|head, query, key| {
+                    let distance = (key as i64 - query as i64).clamp(-7, 7) + 7;
+                    f64::from(values[head * 15 + distance as usize])
+                });
+                let one = Pool::shared(Some(1));
+                let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
+                attention_with::<F32, _>(Level { isa, dots: None }, &one, &qkv, offsets, &shape, bias, &mut out);
+                let error = oracle::largest_difference(&out, &wanted);
+                assert!(error <= ATTENTION_ERROR, "{} {offsets:?} {shape:?}: {error:e}", isa.name());
+                let all = bits(&out);
+                for pool in pools() {
+                    attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, offsets, &shape, bias, &mut out);
+                    assert_eq!(bits(&out), all);
+                }
+                for ends in offsets.windows(2) {
+                    let (first, end) = (ends[0] as usize, ends[1] as usize);
+                    let mut alone = vec![f32::NAN; (end - first) * shape.out_width()];
+                    let qkv = &qkv[first * shape.qkv_width()..end * shape.qkv_width()];
+                    let offsets = [0, ends[1] - ends[0]];
+                    attention_with::<F32, _>(Level { isa, dots: None }, &one, qkv, &offsets, &shape, bias, &mut alone);
+                    assert_eq!(bits(&alone), all[first * shape.out_width()..end * shape.out_width()]);
+                }
+                for dots in [None, isa.dots(Numbers::Bf16)] {
+                    attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, &shape, bias, &mut out);
+                    let error = oracle::largest_difference(&out, &wanted);
+                    assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[should_panic(expected = "no odd number for each of 2 heads")]
+fn a_bias_for_other_heads_is_refused() {
+    let shape = shape(2, 2, 8, Mask::Full);
+    let bias = DistanceBias { values: &[0.0; 15], heads: 1 };
+    attention_biased(&Pool::shared(Some(1)), &[0.0; 48], &[0, 1], &shape, bias, &mut [0.0; 16]);
+}
+
+#[test]
+fn keys_and_queries_of_distances_are_added_to_the_scores() {
+    let distances: Vec<u32> = (0..13).map(|i| [4, 4, 3, 3, 2, 1, 0, 5, 6, 7, 7, 8, 8][i]).collect();
+    each_isa("attention relative", |isa| {
+        for (dim, with) in [(8, (true, true)), (33, (true, true)), (16, (true, false)), (16, (false, true))] {
+            let shape = shape(2, 2, dim, Mask::Full);
+            let (keys, queries) = (oracle::numbers(2, 9 * 2 * dim), oracle::numbers(3, 9 * 2 * dim));
+            let bias = RelativeBias {
+                keys: with.0.then_some(&keys[..]),
+                queries: with.1.then_some(&queries[..]),
+                distances: &distances,
+            };
+            let offsets = [0, 1, 1, 18, 18 + KEYS as u32 + 9];
+            let rows = offsets[4] as usize;
+            let qkv = oracle::numbers(5, rows * shape.qkv_width());
+            let scale = f64::from(shape.scale);
+            let h = Heads { heads: 2, kv_heads: 2, dim, scale, causal: false, reach: None };
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+            let wanted = oracle::attention_biased(&qkv, &offsets, &h, &|head, query, key| {
+                let distance = (key as i64 - query as i64).clamp(-6, 6) + 6;
+                let row = distances[distance as usize] as usize * 2 * dim + head * dim..;
+                let at = |row: usize, column: usize| &qkv[row * 6 * dim + column * dim..][..dim];
+                let of_query = bias.keys.map_or(0.0, |keys| dot(at(query, head), &keys[row.clone()]));
+                scale * (of_query + bias.queries.map_or(0.0, |queries| dot(at(key, 2 + head), &queries[row])))
+            });
+            let run = |dots: Option<_>, bf16: bool, pool: &Pool| {
+                let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
+                let attend = if bf16 { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
+                attend(Level { isa, dots }, pool, &qkv, &offsets, &shape, bias, &mut out);
+                out.to_vec()
+            };
+            let [one, two, three] = pools().map(|pool| run(None, false, &pool));
+            assert!(bits(&one) == bits(&two) && bits(&two) == bits(&three));
+            let error = oracle::largest_difference(&one, &wanted);
+            assert!(error <= ATTENTION_ERROR, "{} {dim} {with:?}: {error:e}", isa.name());
+            let coarse = run(isa.dots(Numbers::Bf16), true, &Pool::shared(Some(1)));
+            let error = oracle::largest_difference(&coarse, &wanted);
+            assert!(error <= BF16_ERROR, "{} {dim} {with:?}, bf16: {error:e}", isa.name());
+            let alone = &qkv[shape.qkv_width()..18 * shape.qkv_width()];
+            let mut out = vec![f32::NAN; 17 * shape.out_width()];
+            let level = Level { isa, dots: None };
+            attention_with::<F32, _>(level, &Pool::shared(Some(1)), alone, &[0, 17], &shape, bias, &mut out);
+            assert_eq!(bits(&out), bits(&one[shape.out_width()..18 * shape.out_width()]));
+        }
+    });
 }
