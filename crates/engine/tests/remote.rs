@@ -194,11 +194,12 @@ fn a_refusal_is_said_in_the_words_of_the_server_and_not_repeated() {
             "no such path or model (status 404): model 'x' not found",
             ErrorKind::NotFound,
         ),
+        (400, r#"{"message":"no","code":400}"#, "refuses the request (status 400): no", ErrorKind::InvalidInput),
         (
-            400,
-            r#"{"message":"too long","code":400}"#,
-            "refuses the request (status 400): too long",
-            ErrorKind::InvalidInput,
+            422,
+            r#"{"error":"`inputs` must have less than 512 tokens. Given: 600","error_type":"Validation"}"#,
+            "as too long (status 422): `inputs` must have less than 512 tokens",
+            ErrorKind::TooLong,
         ),
         (422, r#"{"detail":"no"}"#, "(status 422): no", ErrorKind::InvalidInput),
         (
@@ -344,7 +345,12 @@ fn no_more_requests_are_under_way_than_allowed() {
     });
     let embedder = open(format!("{}/v1?model=tiny&batch=1&concurrency=3", server.url));
     let texts = texts(24);
-    assert_eq!(embedder.embed_batch(&texts).unwrap().as_slice(), expected(&texts));
+    // Of all calls together.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(embedder.embed_batch(&texts).unwrap().as_slice(), expected(&texts)));
+        }
+    });
     assert!((2..=3).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
 }
 

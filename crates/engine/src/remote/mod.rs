@@ -99,7 +99,7 @@ pub struct Options {
     pub batch_texts: Option<usize>,
     /// Bytes of text of a request at most (`batch_bytes`); a longer text goes alone.
     pub batch_bytes: usize,
-    /// Requests under way at once (`concurrency`).
+    /// Requests under way at once, of all calls of an embedder together (`concurrency`).
     pub concurrency: usize,
     /// Requests in any minute (`rpm`).
     pub requests_per_minute: Option<u64>,
