@@ -82,11 +82,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
 
     let k = flags.k.get();
+    let chunk = CHUNK.max(embedder.texts_at_once());
     let mut best: Vec<Hit> = Vec::new();
     loop {
         let mut records = Vec::new();
         let mut bytes = 0;
-        while records.len() < CHUNK && bytes < CHUNK_BYTES {
+        while records.len() < chunk && bytes < CHUNK_BYTES {
             let Some(record) = input.next()? else { break };
             bytes += record.text.len();
             records.push(record);

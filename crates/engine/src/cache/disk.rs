@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A vector that was used counts as used now where its time is older than this, so that most reads write nothing.
 const REFRESH_SECONDS: i64 = 3600;
 /// Records removed in one step.
-const STEP: usize = 256;
+const STEP: usize = 16;
 /// Bytes of a record beside its numbers: key, checksum, times and its entries in two indices.
 const OVERHEAD: usize = 160;
 /// Bytes that the log keeps after it was taken over into the file.
@@ -58,7 +58,13 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn open(folder: &Path, settings: &VectorCache) -> Self {
         let file = folder.join(FILE);
-        let connection = fs::create_dir_all(folder)
+        let mut builder = fs::DirBuilder::new();
+        // What a vector is of can be guessed from it.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let connection = builder
+            .recursive(true)
+            .create(folder)
             .map_err(|e| Error::io("cannot create the folder", folder, e))
             .and_then(|()| connect(&file))
             .inspect_err(|e| (settings.report)(&without(e)));
@@ -450,6 +456,23 @@ mod tests {
         put(&none, 5000..5001);
         assert!(!has(&none, 5000));
         assert_eq!(reports(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_used_again_outlives_what_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = open(home.path(), 256 << 10);
+        put(&disk, 0..20);
+        let connection = connect(&home.path().join(FILE)).unwrap();
+        // As if nobody had used any of them for a day.
+        connection.execute("UPDATE vectors SET used = used - 86400", []).unwrap();
+        assert!(has(&disk, 7));
+        // And the others of this test a little longer ago than now.
+        for start in (100..400).step_by(20) {
+            put(&disk, start..start + 20);
+            connection.execute("UPDATE vectors SET used = used - 60 WHERE hash != ?1", [hash(&key(7))]).unwrap();
+        }
+        assert!(has(&disk, 7) && !has(&disk, 6) && !has(&disk, 8));
     }
 
     #[test]

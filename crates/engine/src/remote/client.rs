@@ -286,9 +286,15 @@ fn read(answer: Response<Body>, most: u64) -> Result<Vec<u8>, Failure> {
             "the answer has more than {most} bytes, which is more than what was asked for takes"
         ))),
         Ok(_) => Ok(body),
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(late()),
+        Err(e) if is_late(&e) => Err(late()),
         Err(e) => Err(Failure::cut(format!("the answer broke off after {} bytes: {e}", body.len()))),
     }
+}
+
+/// Whether an error of reading is that the time is up.
+fn is_late(e: &io::Error) -> bool {
+    let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    e.kind() == io::ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
 }
 
 fn late() -> Failure {
@@ -301,7 +307,7 @@ fn late() -> Failure {
 fn unanswered(e: &ureq::Error) -> Failure {
     match e {
         ureq::Error::Timeout(_) => late(),
-        ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => late(),
+        ureq::Error::Io(e) if is_late(e) => late(),
         ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::HostNotFound | ureq::Error::Protocol(_) => {
             let hint = Some("is the server running, and is this its address?".to_owned());
             Failure { hint, ..Failure::cut(format!("no answer: {e}")) }

@@ -234,6 +234,11 @@ impl Remote {
         ["remote".as_bytes(), self.url.as_bytes(), self.model.as_bytes(), self.digest.as_bytes()]
     }
 
+    /// Texts of as many requests as may be under way.
+    pub(crate) fn texts_at_once(&self) -> usize {
+        self.batch.saturating_mul(self.address.options.concurrency)
+    }
+
     /// Learns the width from the vector of [`PROBE`].
     pub(crate) fn measure(&mut self, row: &[f32]) -> Result<()> {
         if let Some(dims) = self.dims.filter(|&dims| dims != row.len()) {
