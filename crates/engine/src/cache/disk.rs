@@ -577,9 +577,9 @@ mod tests {
         let folder = VectorFolder::new(home.path());
         for round in 0..6 {
             let mut children: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
-            let deadline = std::time::Instant::now() + Duration::from_secs(60);
-            // From the second round on there is something from the start: the kill comes at any point of the work.
-            while folder.bytes() == 0 && std::time::Instant::now() < deadline {
+            // Some work is done in each round, and the kill comes at any point of what follows.
+            let deadline = std::time::Instant::now() + Duration::from_secs(120);
+            while folder.vectors().unwrap_or(0) < 20 * (round + 1) && std::time::Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
             std::thread::sleep(Duration::from_millis(40 + 35 * round));
