@@ -6,7 +6,7 @@ use std::{fmt, path::Path, time::Instant};
 /// What is measured.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A folder or a name; `None` is the default model.
+    /// A folder, a name or the address of a server; `None` is the default model.
     pub model: Option<String>,
     /// In which numbers the model is computed.
     pub precision: Precision,

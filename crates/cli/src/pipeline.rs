@@ -65,6 +65,8 @@ pub(crate) struct Run<'a, E> {
     pub(crate) done: Done,
     /// Embeds texts; gives the number of tokens too.
     pub(crate) embed: E,
+    /// The fewest texts of a chunk that leave nothing idle.
+    pub(crate) fewest: usize,
     /// Where the vectors go.
     pub(crate) writer: Writer,
     /// Who hears of it.
@@ -78,7 +80,8 @@ pub(crate) struct Run<'a, E> {
 impl<E: FnMut(&[Record]) -> Result<(Vectors, usize)>> Run<'_, E> {
     /// Runs to the end; the rows of the output, and what was left over.
     pub(crate) fn run(mut self) -> Result<(u64, Leftovers)> {
-        let size = Arc::new(AtomicUsize::new(FIRST_TEXTS));
+        let fewest = self.fewest.clamp(FEWEST_TEXTS, MOST_TEXTS);
+        let size = Arc::new(AtomicUsize::new(FIRST_TEXTS.max(fewest)));
         let (to_embed, chunks) = sync_channel(WAITING);
         let reader = {
             let (size, done, input) = (Arc::clone(&size), self.done, self.input);
@@ -88,7 +91,8 @@ impl<E: FnMut(&[Record]) -> Result<(Vectors, usize)>> Run<'_, E> {
         let (to_write, rows) = sync_channel::<(Chunk, Vectors)>(WAITING);
         let writer = self.writer;
         let writer = thread::spawn(move || write(writer, &rows));
-        let outcome = embed(&chunks, &to_write, &size, &mut self.embed, self.progress, self.stop);
+        let sized = Size { size: &size, fewest };
+        let outcome = embed(&chunks, &to_write, &sized, &mut self.embed, self.progress, self.stop);
         drop((to_write, chunks));
         let written = writer.join().map_err(|_| anyhow!("the writer failed: this is a bug"))?;
         self.progress.clear();
@@ -104,6 +108,12 @@ impl<E: FnMut(&[Record]) -> Result<(Vectors, usize)>> Run<'_, E> {
     }
 }
 
+/// The texts of the chunk that is read next, and the fewest that it may have.
+struct Size<'a> {
+    size: &'a AtomicUsize,
+    fewest: usize,
+}
+
 #[derive(PartialEq)]
 enum End {
     Whole,
@@ -114,7 +124,7 @@ enum End {
 fn embed(
     chunks: &Receiver<Result<Chunk>>,
     to_write: &SyncSender<(Chunk, Vectors)>,
-    size: &AtomicUsize,
+    sized: &Size<'_>,
     embed: &mut impl FnMut(&[Record]) -> Result<(Vectors, usize)>,
     progress: &mut Progress,
     stop: &AtomicBool,
@@ -135,7 +145,7 @@ fn embed(
         if !first {
             let factor = (CHUNK_SECONDS / begin.elapsed().as_secs_f64().max(1e-6)).clamp(0.25, 4.0);
             let next = (chunk.records.len() as f64 * factor) as usize;
-            size.store(next.clamp(FEWEST_TEXTS, MOST_TEXTS), Ordering::Relaxed);
+            sized.size.store(next.clamp(sized.fewest, MOST_TEXTS), Ordering::Relaxed);
         }
         first = false;
         progress.advance(chunk.records.len(), tokens, chunk.part);

@@ -201,6 +201,16 @@ impl Embedder {
         self.info().max_tokens
     }
 
+    /// How many texts a call has at least where nothing is to stand idle: one for a model of this machine, a whole round of requests for
+    /// one behind a server.
+    pub fn texts_at_once(&self) -> usize {
+        match &self.model {
+            Model::Local(_) => 1,
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => remote.texts_at_once(),
+        }
+    }
+
     /// What the model is.
     pub fn info(&self) -> &ModelInfo {
         self.model.info()

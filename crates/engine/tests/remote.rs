@@ -194,11 +194,12 @@ fn a_refusal_is_said_in_the_words_of_the_server_and_not_repeated() {
             "no such path or model (status 404): model 'x' not found",
             ErrorKind::NotFound,
         ),
+        (400, r#"{"message":"no","code":400}"#, "refuses the request (status 400): no", ErrorKind::InvalidInput),
         (
-            400,
-            r#"{"message":"too long","code":400}"#,
-            "refuses the request (status 400): too long",
-            ErrorKind::InvalidInput,
+            422,
+            r#"{"error":"`inputs` must have less than 512 tokens. Given: 600","error_type":"Validation"}"#,
+            "as too long (status 422): `inputs` must have less than 512 tokens",
+            ErrorKind::TooLong,
         ),
         (422, r#"{"detail":"no"}"#, "(status 422): no", ErrorKind::InvalidInput),
         (
@@ -259,11 +260,14 @@ fn a_server_is_given_the_time_it_asks_for() {
 #[test]
 fn a_server_that_hangs_is_left() {
     let server = spoilt(|_, _| Reply::Silence);
-    let start = Instant::now();
-    let (error, tries) = error_of(&server, "&timeout=0.3&retries=1");
-    assert!(start.elapsed() < Duration::from_secs(30));
-    assert_eq!((error.kind(), tries), (ErrorKind::Network, 2));
-    assert!(error.to_string().contains("no whole answer in time; tried 2 times"), "{error}");
+    let stalled = spoilt(|_, _| Reply::Stall("{\"data\":[]}".repeat(9)));
+    for server in [&server, &stalled] {
+        let start = Instant::now();
+        let (error, tries) = error_of(server, "&timeout=0.3&retries=1");
+        assert!(start.elapsed() < Duration::from_secs(30));
+        assert_eq!((error.kind(), tries), (ErrorKind::Network, 2));
+        assert!(error.to_string().contains("no whole answer in time; tried 2 times"), "{error}");
+    }
 
     // The deadline ends a try as well.
     let start = Instant::now();
@@ -344,7 +348,12 @@ fn no_more_requests_are_under_way_than_allowed() {
     });
     let embedder = open(format!("{}/v1?model=tiny&batch=1&concurrency=3", server.url));
     let texts = texts(24);
-    assert_eq!(embedder.embed_batch(&texts).unwrap().as_slice(), expected(&texts));
+    // Of all calls together.
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| assert_eq!(embedder.embed_batch(&texts).unwrap().as_slice(), expected(&texts)));
+        }
+    });
     assert!((2..=3).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
 }
 
@@ -378,4 +387,12 @@ fn answers_are_kept_and_a_failed_call_keeps_what_came() {
     assert_eq!(twice.as_slice(), expected(&["new", "text number 3", "new"]));
     let last = server.requests().pop().unwrap().json();
     assert_eq!((&last["input"], server.count("/v1/embeddings")), (&json!(["new"]), asked + 1));
+    // Other settings are other vectors.
+    again.embed_batch_as(&["text number 3"], Prompt::Text("query: ")).unwrap();
+    assert_eq!(again.profile().cached, 0);
+    let vector_cache = Some(embral::cache::VectorCache::in_folder(folder.path()));
+    let cut = Config { vector_cache, dims: Some(4), ..config(format!("{}/v1?model=tiny", server.url)) };
+    let cut = Embedder::with_config(cut).unwrap();
+    assert_eq!(cut.embed("text number 3").unwrap(), vector("text number 3", 4));
+    assert_eq!(cut.profile().cached, 0);
 }

@@ -43,6 +43,8 @@ pub enum Reply {
     Whole(u16, Vec<(&'static str, String)>, String),
     /// Status 200 and the first half of a body whose length was announced.
     Half(String),
+    /// As [`Reply::Half`], and then nothing until the client goes away.
+    Stall(String),
     /// Nothing, until the client goes away.
     Silence,
     /// The connection is closed at once.
@@ -153,9 +155,10 @@ fn serve(
             }
             write!(stream, "\r\n{body}")
         }
-        Reply::Half(body) => {
-            write!(stream, "HTTP/1.1 200 .\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-            stream.write_all(&body.as_bytes()[..body.len() / 2])
+        Reply::Half(body) => half(stream, &body),
+        Reply::Stall(body) => {
+            half(stream, &body)?;
+            stream.read(&mut [0]).map(|_| ())
         }
         Reply::Silence => stream.read(&mut [0]).map(|_| ()),
         Reply::Close => Ok(()),
@@ -166,6 +169,11 @@ fn serve(
             }
         }
     }
+}
+
+fn half(mut stream: &TcpStream, body: &str) -> io::Result<()> {
+    write!(stream, "HTTP/1.1 200 .\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
+    stream.write_all(&body.as_bytes()[..body.len() / 2])
 }
 
 /// A vector of length 1 that depends on the text alone (FNV-1a and a linear congruence).

@@ -55,7 +55,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
     let mut seen = Calibration::begin(&embedder, prompt)?;
     loop {
-        let records = input.batch()?;
+        let records = input.batch(embedder.texts_at_once())?;
         if records.is_empty() {
             break;
         }

@@ -397,6 +397,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         input,
         done,
         embed: |records: &[Record]| model.embed(records),
+        fewest: embedder.texts_at_once(),
         writer,
         progress: &mut progress,
         stop: &STOP,

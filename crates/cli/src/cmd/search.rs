@@ -110,7 +110,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let kept = if flags.quantize.is_some() { k.saturating_mul(flags.rescore.max(1)) } else { k };
     let mut best: Vec<Hit> = Vec::new();
     loop {
-        let records = input.batch()?;
+        let records = input.batch(embedder.texts_at_once())?;
         if records.is_empty() {
             break;
         }

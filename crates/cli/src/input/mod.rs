@@ -273,13 +273,14 @@ impl Input {
         }
     }
 
-    /// The next records that are embedded in one call, bounded in number and bytes; none at the end of the input.
-    pub(crate) fn batch(&mut self) -> Result<Vec<Record>> {
+    /// The next records that are embedded in one call, at least `fewest` where there are so many, bounded in number and bytes; none
+    /// at the end of the input.
+    pub(crate) fn batch(&mut self, fewest: usize) -> Result<Vec<Record>> {
         const MOST: usize = 512;
         const MOST_BYTES: usize = 4 << 20;
         let mut records = Vec::new();
         let mut bytes = 0;
-        while records.len() < MOST && bytes < MOST_BYTES {
+        while records.len() < MOST.max(fewest) && bytes < MOST_BYTES {
             let Some(record) = self.next()? else { break };
             bytes += record.text.len();
             records.push(record);

@@ -79,6 +79,22 @@ fn a_server_that_fails_keeps_what_was_done_and_the_run_goes_on() {
 }
 
 #[test]
+fn a_text_that_a_server_finds_too_long_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::write(at.join("in.txt"), "short\nalso short\na long one\n").unwrap();
+    let good_model = model("ollama", DIMS);
+    let server = Server::start(move |request, number| match String::from_utf8_lossy(&request.body).contains("long") {
+        true => Reply::status(400, r#"{"error":"the input length exceeds the context length"}"#),
+        false => good_model(request, number),
+    });
+    let ran = run(at, &format!("embed -i in.txt --truncate error -m {}", server.url));
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("the text in line 3: ") && ran.err.contains("exceeds the context length"), "{}", ran.err);
+    assert_eq!(server.requests().last().unwrap().json()["truncate"], false);
+}
+
+#[test]
 fn what_was_paid_for_is_kept_by_the_vector_cache() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

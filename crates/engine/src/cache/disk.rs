@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A vector that was used counts as used now where its time is older than this, so that most reads write nothing.
 const REFRESH_SECONDS: i64 = 3600;
 /// Records removed in one step.
-const STEP: usize = 256;
+const STEP: usize = 16;
 /// Bytes of a record beside its numbers: key, checksum, times and its entries in two indices.
 const OVERHEAD: usize = 160;
 /// Bytes that the log keeps after it was taken over into the file.
@@ -58,7 +58,13 @@ pub(super) struct Disk {
 impl Disk {
     pub(super) fn open(folder: &Path, settings: &VectorCache) -> Self {
         let file = folder.join(FILE);
-        let connection = fs::create_dir_all(folder)
+        let mut builder = fs::DirBuilder::new();
+        // What a vector is of can be guessed from it.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let connection = builder
+            .recursive(true)
+            .create(folder)
             .map_err(|e| Error::io("cannot create the folder", folder, e))
             .and_then(|()| connect(&file))
             .inspect_err(|e| (settings.report)(&without(e)));
@@ -453,6 +459,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_used_again_outlives_what_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = open(home.path(), 256 << 10);
+        put(&disk, 0..20);
+        let connection = connect(&home.path().join(FILE)).unwrap();
+        // As if nobody had used any of them for a day.
+        connection.execute("UPDATE vectors SET used = used - 86400", []).unwrap();
+        assert!(has(&disk, 7));
+        // And the others of this test a little longer ago than now.
+        for start in (100..400).step_by(20) {
+            put(&disk, start..start + 20);
+            connection.execute("UPDATE vectors SET used = used - 60 WHERE hash != ?1", [hash(&key(7))]).unwrap();
+        }
+        assert!(has(&disk, 7) && !has(&disk, 6) && !has(&disk, 8));
+    }
+
+    #[test]
     fn a_damaged_record_is_no_vector_and_is_reported_once() {
         let home = tempfile::tempdir().unwrap();
         let disk = open(home.path(), 1 << 20);
@@ -554,9 +577,9 @@ mod tests {
         let folder = VectorFolder::new(home.path());
         for round in 0..6 {
             let mut children: Vec<_> = (0..PROCESSES).map(|_| start()).collect();
-            let deadline = std::time::Instant::now() + Duration::from_secs(60);
-            // From the second round on there is something from the start: the kill comes at any point of the work.
-            while folder.bytes() == 0 && std::time::Instant::now() < deadline {
+            // Some work is done in each round, and the kill comes at any point of what follows.
+            let deadline = std::time::Instant::now() + Duration::from_secs(120);
+            while folder.vectors().unwrap_or(0) < 20 * (round + 1) && std::time::Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(5));
             }
             std::thread::sleep(Duration::from_millis(40 + 35 * round));

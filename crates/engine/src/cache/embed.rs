@@ -25,7 +25,7 @@ impl Cache {
                 None => return Ok(None),
             },
             #[cfg(feature = "remote")]
-            Model::Remote(remote) => key::of_config(&remote.identity(), info, config),
+            Model::Remote(remote) => key::of_server(&remote.identity(), config),
         };
         Ok(Some(Self::open(settings, key)))
     }

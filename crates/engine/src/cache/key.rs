@@ -37,7 +37,7 @@ impl Fields {
     }
 }
 
-/// The key of a model with its settings. `contents` stands for the model itself.
+/// The key of a model of this machine with its settings. `contents` stands for the model itself.
 ///
 /// Every field of the configuration is part of it but those that are known to change no vector.
 pub(crate) fn of_config(contents: &[&[u8]], info: &ModelInfo, config: &Config) -> Key {
@@ -60,10 +60,6 @@ pub(crate) fn of_config(contents: &[&[u8]], info: &ModelInfo, config: &Config) -
     rest.pooling = Some(info.pooling);
     rest.normalize = Some(info.normalize);
     rest.max_tokens = Some(info.max_tokens);
-    if config.is_remote() {
-        // Not known before the first vector.
-        (rest.dims, rest.normalize) = (config.dims, config.normalize);
-    }
     let cpu = crate::cpu();
     let mut fields = Fields::new();
     fields.add(FORM.as_bytes());
@@ -71,6 +67,16 @@ pub(crate) fn of_config(contents: &[&[u8]], info: &ModelInfo, config: &Config) -
     fields.add(format!("{} {:?} {:?}", cpu.isa, cpu.bf16, cpu.int8).as_bytes());
     fields.add(format!("{rest:?}").as_bytes());
     contents.iter().for_each(|part| fields.add(part));
+    fields.finish()
+}
+
+/// The key of a model behind a server. What computes it is not this version nor this machine: vectors that were paid for outlive both.
+#[cfg(feature = "remote")]
+pub(crate) fn of_server(identity: &[&[u8]], config: &Config) -> Key {
+    let mut fields = Fields::new();
+    fields.add(FORM.as_bytes());
+    identity.iter().for_each(|part| fields.add(part));
+    fields.add(format!("{:?} {:?} {}", config.dims, config.normalize, config.truncation).as_bytes());
     fields.finish()
 }
 

@@ -10,7 +10,7 @@ use embral_types::{Error, ErrorKind};
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, Read},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     time::Duration,
 };
 use ureq::{Agent, Body, http::Response};
@@ -31,6 +31,9 @@ pub(super) struct Client {
     /// Of one try.
     timeout: Duration,
     rate: Mutex<RateLimit>,
+    /// Requests that may still begin, of all calls together.
+    free: Mutex<usize>,
+    freed: Condvar,
     clock: Arc<dyn Clock>,
     chance: RandomState,
 }
@@ -121,6 +124,8 @@ impl Client {
             policy: Policy { retries: options.retries, deadline: options.deadline },
             timeout: options.timeout,
             rate: RateLimit::new(options.requests_per_minute, options.tokens_per_minute).into(),
+            free: options.concurrency.into(),
+            freed: Condvar::new(),
             clock,
             chance: RandomState::new(),
         }
@@ -136,12 +141,16 @@ impl Client {
         // The time in which nothing is asked because of the rate is none of the server's.
         let mut spent = Duration::ZERO;
         loop {
+            // Before its place in the minute, so that it starts in it.
+            let under_way = self.begin();
             let slot =
                 self.rate.lock().unwrap_or_else(PoisonError::into_inner).reserve(self.clock.now(), request.tokens);
             self.clock.sleep(slot.start.saturating_sub(self.clock.now()));
             let began = self.clock.now();
             tries += 1;
-            let mut failure = match self.attempt(request, self.policy.deadline.saturating_sub(spent)).and_then(&read) {
+            let outcome = self.attempt(request, self.policy.deadline.saturating_sub(spent));
+            drop(under_way);
+            let mut failure = match outcome.and_then(&read) {
                 Ok((done, tokens)) => {
                     if let Some(tokens) = tokens {
                         self.rate.lock().unwrap_or_else(PoisonError::into_inner).settle(slot, tokens);
@@ -175,6 +184,14 @@ impl Client {
             }
             return Err(failure);
         }
+    }
+
+    /// Waits until fewer requests are under way than may be.
+    fn begin(&self) -> UnderWay<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        UnderWay(self)
     }
 
     /// Drawn evenly from [0, 1): the hash of the number of the try and the time, under a key that is the process's own.
@@ -245,6 +262,19 @@ impl Client {
     }
 }
 
+/// How TEI, Ollama, OpenAI and Cohere say that a text is longer than the model takes.
+const TOO_LONG: [&str; 4] = ["must have less than", "exceeds the context length", "maximum context length", "too long"];
+
+/// A request between its start and its answer.
+struct UnderWay<'a>(&'a Client);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}
+
 const SPENT: &str = "insufficient_quota";
 
 /// Reads a body of `most` bytes at most.
@@ -256,9 +286,15 @@ fn read(answer: Response<Body>, most: u64) -> Result<Vec<u8>, Failure> {
             "the answer has more than {most} bytes, which is more than what was asked for takes"
         ))),
         Ok(_) => Ok(body),
-        Err(e) if e.kind() == io::ErrorKind::TimedOut => Err(late()),
+        Err(e) if is_late(&e) => Err(late()),
         Err(e) => Err(Failure::cut(format!("the answer broke off after {} bytes: {e}", body.len()))),
     }
+}
+
+/// Whether an error of reading is that the time is up.
+fn is_late(e: &io::Error) -> bool {
+    let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
+    e.kind() == io::ErrorKind::TimedOut || matches!(inner, Some(ureq::Error::Timeout(_)))
 }
 
 fn late() -> Failure {
@@ -271,7 +307,7 @@ fn late() -> Failure {
 fn unanswered(e: &ureq::Error) -> Failure {
     match e {
         ureq::Error::Timeout(_) => late(),
-        ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => late(),
+        ureq::Error::Io(e) if is_late(e) => late(),
         ureq::Error::Io(_) | ureq::Error::ConnectionFailed | ureq::Error::HostNotFound | ureq::Error::Protocol(_) => {
             let hint = Some("is the server running, and is this its address?".to_owned());
             Failure { hint, ..Failure::cut(format!("no answer: {e}")) }
@@ -307,6 +343,11 @@ fn refused(status: u16, words: &str, location: Option<&str>, retry_after: Option
             ErrorKind::Network,
             format!("too many requests (status 429){words}"),
             "rpm=N and tpm=N in the address keep below the limits of the server",
+        ),
+        400 | 413 | 422 if TOO_LONG.iter().any(|said| words.contains(said)) => (
+            ErrorKind::TooLong,
+            format!("the server refuses a text as too long (status {status}){words}"),
+            "let it be cut: --truncate right, or Config::truncation",
         ),
         400..=499 => (
             ErrorKind::InvalidInput,

@@ -99,7 +99,7 @@ pub struct Options {
     pub batch_texts: Option<usize>,
     /// Bytes of text of a request at most (`batch_bytes`); a longer text goes alone.
     pub batch_bytes: usize,
-    /// Requests under way at once (`concurrency`).
+    /// Requests under way at once, of all calls of an embedder together (`concurrency`).
     pub concurrency: usize,
     /// Requests in any minute (`rpm`).
     pub requests_per_minute: Option<u64>,
@@ -234,6 +234,11 @@ impl Remote {
     #[cfg(feature = "vector-cache")]
     pub(crate) fn identity(&self) -> [&[u8]; 4] {
         ["remote".as_bytes(), self.url.as_bytes(), self.model.as_bytes(), self.digest.as_bytes()]
+    }
+
+    /// Texts of as many requests as may be under way.
+    pub(crate) fn texts_at_once(&self) -> usize {
+        self.batch.saturating_mul(self.address.options.concurrency)
     }
 
     /// Learns the width from the vector of [`PROBE`].
