@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn the_hash_sees_every_text_its_id_and_the_order() {
-        let record = |id: &str, text: &str| Record { id: Id::Text(id.into()), text: text.into(), line: 1 };
+        let record = |id: &str, text: &str| Record { id: Id::Text(id.into()), text: text.into(), line: 1, place: None };
         let hash = |records: &[Record]| records.iter().fold(START, next);
         let (a, b) = (record("1", "a"), record("2", "b"));
         assert_eq!(hash(&[a.clone(), b.clone()]), hash(&[a.clone(), b.clone()]));

@@ -1,6 +1,7 @@
 //! The `embral` command as a library, so that other fronts (a Python wheel) start the same one.
 
 mod chain;
+mod chunks;
 mod cmd;
 mod download;
 mod failure;

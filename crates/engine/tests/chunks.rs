@@ -168,7 +168,7 @@ fn late_chunks_are_the_same_alone_and_in_company_at_any_thread_count() {
             // Some of the chunks, as a run takes them up in the middle.
             let ranges: Vec<_> = own.iter().map(|row| row.bytes.clone()).collect();
             for from in [0, own.len() / 2, own.len() - 1] {
-                let some = embedder.embed_chunks_of(text, &ranges[from..], &chunking, Prompt::Default).unwrap();
+                let some = embedder.embed_chunks_of(&[(text, &ranges[from..])], &chunking, Prompt::Default).unwrap();
                 let some: Vec<Vec<u32>> = some.rows().map(|r| r.iter().map(|x| x.to_bits()).collect()).collect();
                 assert_eq!(some, alone[from..], "from {from}");
             }
@@ -208,7 +208,8 @@ fn late_chunks_are_those_of_the_reference() {
     let late = Chunking { late: true, ..Chunking::default() };
     for case in golden.cases {
         let chunks: Vec<_> = case.chunks.iter().map(|&(a, b)| a..b).collect();
-        let found = BERT.embed_chunks_of(&case.text, &chunks, &late, Prompt::Text(&case.prompt)).unwrap();
+        let found =
+            BERT.embed_chunks_of(&[(case.text.as_str(), &chunks[..])], &late, Prompt::Text(&case.prompt)).unwrap();
         assert_eq!(found.len(), case.vectors.len());
         for (row, wanted) in found.rows().zip(&case.vectors) {
             let worst = row.iter().zip(wanted).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
@@ -269,8 +270,8 @@ fn what_cannot_be_is_an_error_that_says_what_could() {
     let long_prompt = "one two three ".repeat(20);
     let error = BERT.chunks("x", &Chunking::default(), Prompt::Text(&long_prompt)).unwrap_err().to_string();
     assert!(error.contains("the prompt fills the limit"), "{error}");
-    #[expect(clippy::single_range_in_vec_init, reason = "a list of one chunk")]
-    let outside = BERT.embed_chunks_of("abc", &[1..9], &Chunking::default(), Prompt::Default);
+    let outside = [1..2, 1..9];
+    let outside = BERT.embed_chunks_of(&[("abc", &outside[..])], &Chunking::default(), Prompt::Default);
     assert!(outside.unwrap_err().to_string().contains("no part of a text of 3 bytes"));
     assert!("words".parse::<ChunkBy>().unwrap_err().to_string().contains("markdown"));
 }

@@ -3,6 +3,9 @@
 
 #[path = "../../../examples/compact.rs"]
 mod compact;
+#[cfg(feature = "split")]
+#[path = "../../../examples/documents.rs"]
+mod documents;
 #[path = "../../../examples/embed.rs"]
 mod embed;
 #[path = "../../../examples/search.rs"]
@@ -21,4 +24,10 @@ fn search_runs() {
 #[test]
 fn compact_runs() {
     compact::main().unwrap();
+}
+
+#[cfg(feature = "split")]
+#[test]
+fn documents_runs() {
+    documents::main().unwrap();
 }

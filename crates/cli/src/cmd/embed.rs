@@ -1,6 +1,7 @@
 //! `embral embed`: texts in, vectors out.
 
 use crate::{
+    chunks::{ChunkFlags, Chunks},
     failure::usage,
     flags::{self, ModelChoice, ModelFlags},
     input::{self, Bad, Input, Record},
@@ -21,7 +22,10 @@ use std::{
     io::IsTerminal,
     num::NonZeroUsize,
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,7 +44,8 @@ Examples:
   embral embed -i docs.jsonl --field body --id-field doc_id -o vectors.parquet --resume
   embral calibrate sample.txt
   embral embed -i texts.txt -o small.npy --output int8
-  embral embed \"a cat sat on the mat\" --format jsonl --base64"
+  embral embed \"a cat sat on the mat\" --format jsonl --base64
+  embral embed -i book.md --chunk markdown --chunk-size 200 --chunk-overlap 20 -o chunks.jsonl"
 )]
 pub(crate) struct Flags {
     /// Texts to embed
@@ -109,6 +114,9 @@ pub(crate) struct Flags {
     /// Print where the time went
     #[arg(long)]
     profile: bool,
+
+    #[command(flatten)]
+    chunks: ChunkFlags,
 
     #[command(flatten)]
     model: ModelFlags,
@@ -189,6 +197,7 @@ struct Plan<'a> {
     to: To,
     format: output::Format,
     quantization: Option<Quantization>,
+    chunks: Option<Chunks>,
     model: ModelChoice,
 }
 
@@ -206,7 +215,7 @@ impl Flags {
                     "no text: give TEXT, a file with -i, or a pipe (embral embed --help shows examples)",
                 ));
             }
-            From::Input(input::Options {
+            let mut options = input::Options {
                 path,
                 format: self.input_format,
                 field: self.field.clone(),
@@ -216,7 +225,12 @@ impl Flags {
                     OnError::Skip => Bad::Skip,
                 },
                 skip_blank: self.skip_blank,
-            })
+            };
+            // A text that is cut is a file rather than a line.
+            if self.chunks.resolve().is_some() && options.resolved_format() == input::Format::Text {
+                options.format.get_or_insert(input::Format::Document);
+            }
+            From::Input(options)
         };
         let to = match self.out.as_deref() {
             None if self.save_ranges.is_some() => To::Nothing,
@@ -258,7 +272,14 @@ impl Flags {
         if self.ranges.is_some() && !quantization.is_some_and(Quantization::needs_ranges) {
             return Err(usage("--ranges belongs to --output int8 or uint8"));
         }
-        Ok(Plan { from, to, format, quantization, model: self.model.resolve() })
+        let chunks = self.chunks.resolve();
+        if let Some(chunks) = chunks {
+            chunks.ensure_fits(format)?;
+            if self.profile && chunks.has_no_profile() {
+                return Err(usage("--profile tells the stages of texts and chunks, not of --late and --aggregate"));
+            }
+        }
+        Ok(Plan { from, to, format, quantization, chunks, model: self.model.resolve() })
     }
 
     /// What a run must share with the one that it goes on with.
@@ -290,6 +311,10 @@ impl Flags {
         set("--field", self.field.clone().unwrap_or_default());
         set("--id-field", self.id_field.clone().unwrap_or_default());
         set("--id-type", self.id_type.map_or_else(String::new, |k| format!("{k:?}").to_lowercase()));
+        self.chunks.settings(&mut settings);
+        let mut set = |flag: &str, value: String| {
+            settings.insert(flag.to_owned(), value);
+        };
         if let From::Input(options) = &plan.from {
             set("--input-format", format!("{:?}", options.resolved_format()).to_lowercase());
         }
@@ -328,8 +353,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
     };
     let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
-    let embedder = plan.model.open(flags.quiet)?;
+    let embedder = Arc::new(plan.model.open(flags.quiet)?);
     let prompt = flags::prompt(plan.model.prompt.as_deref(), &embedder);
+    let input = match plan.chunks {
+        Some(chunks) => input.in_chunks(chunks.splitter(&embedder, prompt)?),
+        None => input,
+    };
     let ranges = match plan.quantization {
         Some(form) if form.needs_ranges() => Some(ranges::of(&embedder, prompt, given)?),
         _ => None,
@@ -348,6 +377,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         },
         text: flags.with_text,
         base64: flags.base64,
+        chunks: plan.chunks.is_some_and(Chunks::rows),
     };
 
     let mut done = Done { rows: 0, chain: crate::chain::START };
@@ -448,10 +478,15 @@ struct Model<'a> {
 
 impl Model<'_> {
     fn embed(&mut self, records: &[Record]) -> Result<(Vectors, usize)> {
-        let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
-        let rows = self.embedder.embed_batch_as(&texts, self.prompt).map_err(|e| self.located(e, records))?;
-        let profile = self.embedder.profile();
-        self.profile.add(&profile);
+        let (rows, tokens) = match self.plan.chunks {
+            Some(chunks) => chunks.embed(self.embedder, self.prompt, records)?,
+            None => {
+                let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
+                let rows = self.embedder.embed_batch_as(&texts, self.prompt).map_err(|e| self.located(e, records))?;
+                (rows, self.embedder.profile().tokens)
+            }
+        };
+        self.profile.add(&self.embedder.profile());
         if let Some(seen) = &mut self.seen {
             seen.add(&rows)?;
         }
@@ -459,7 +494,7 @@ impl Model<'_> {
             None => Vectors::F32(rows.into_vec()),
             Some(form) => quantize(&rows, form, self.ranges)?.into(),
         };
-        Ok((vectors, profile.tokens))
+        Ok((vectors, tokens))
     }
 
     /// The error of a chunk with the line of the text that it is about.
@@ -478,7 +513,8 @@ impl Model<'_> {
     }
 }
 
-fn prompt_text<'a>(prompt: Prompt<'a>, embedder: &'a Embedder) -> &'a str {
+/// The text that a prompt is.
+pub(crate) fn prompt_text<'a>(prompt: Prompt<'a>, embedder: &'a Embedder) -> &'a str {
     let info = embedder.info();
     // A prompt that a server has is known by its name alone.
     let named = |name: &'a str| info.prompts.get(name).filter(|text| !text.is_empty()).map_or(name, String::as_str);

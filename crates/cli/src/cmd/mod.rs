@@ -14,6 +14,8 @@ mod models;
 mod search;
 mod similarity;
 
+pub(crate) use embed::prompt_text;
+
 use anyhow::Result;
 use clap::Subcommand;
 

@@ -50,6 +50,6 @@ impl Source for Table {
         let text = to_text(cell(self.text), repairs);
         let id = self.id.map_or(Id::Row(0), |column| Id::Text(to_text(cell(column), repairs)));
         *repairs = (*repairs).min(before + 1);
-        Ok(Some(Record { id, text, line }))
+        Ok(Some(Record { id, text, line, place: None }))
     }
 }

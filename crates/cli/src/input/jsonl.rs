@@ -44,7 +44,7 @@ impl Source for JsonLines {
                 Some(field) => json_id(id.ok_or_else(|| missing(field, "--id-field"))?, repairs),
             };
             *repairs = (*repairs).min(before + 1);
-            return Ok(Some(Record { id, text, line: self.lines.number }));
+            return Ok(Some(Record { id, text, line: self.lines.number, place: None }));
         }
     }
 }

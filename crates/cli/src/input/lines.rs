@@ -64,6 +64,6 @@ impl Source for TextLines {
     fn next(&mut self, repairs: &mut u64) -> Result<Option<Record>, Fault> {
         let Some(line) = self.0.next()? else { return Ok(None) };
         let text = to_text(line, repairs);
-        Ok(Some(Record { id: Id::Row(0), text, line: self.0.number }))
+        Ok(Some(Record { id: Id::Row(0), text, line: self.0.number, place: None }))
     }
 }

@@ -1,14 +1,16 @@
 //! Texts out of files: one record a text, in the order of the file, in bounded memory.
 
 mod csv;
+mod document;
 mod jsonl;
 mod lines;
 #[cfg(feature = "parquet")]
 mod parquet;
 
-use crate::failure::usage;
+use crate::{chunks::Split, failure::usage};
 use anyhow::{Context, Result, bail};
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -27,6 +29,21 @@ pub(crate) struct Record {
     pub(crate) text: String,
     /// Where it starts: line of a text file, row of a table, both from 1.
     pub(crate) line: u64,
+    /// Where it lies, where it is a part of a document.
+    pub(crate) place: Option<Place>,
+}
+
+/// A chunk of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Place {
+    /// Which one, from 0.
+    pub(crate) chunk: usize,
+    /// Its first byte.
+    pub(crate) start: usize,
+    /// The byte behind it.
+    pub(crate) end: usize,
+    /// The document, where its vector depends on all of it.
+    pub(crate) document: Option<Arc<str>>,
 }
 
 /// The name of a record.
@@ -82,6 +99,8 @@ pub(crate) enum Format {
     Tsv,
     /// Apache Parquet.
     Parquet,
+    /// The whole file is one text.
+    Document,
 }
 
 impl Format {
@@ -176,6 +195,9 @@ pub(crate) struct Input {
     bad: Bad,
     skip_blank: bool,
     rows: u64,
+    /// What makes records of chunks, and those of the document read last.
+    split: Option<Split>,
+    chunks: VecDeque<Record>,
     /// Rows left out because they could not be read.
     pub(crate) skipped: u64,
     /// Texts in which bytes or escapes that are no text were replaced by U+FFFD.
@@ -188,7 +210,8 @@ impl Input {
     /// Opens the input that `options` names.
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let format = options.resolved_format();
-        if format == Format::Text && (options.field.is_some() || options.id_field.is_some()) {
+        if matches!(format, Format::Text | Format::Document) && (options.field.is_some() || options.id_field.is_some())
+        {
             return Err(usage(format!(
                 "{} is read as text lines, which have no fields: pass --input-format jsonl, csv or parquet, or leave --field and --id-field away",
                 options.name()
@@ -221,6 +244,7 @@ impl Input {
             skip_byte_order_mark(&mut reader).with_context(|| format!("cannot read {}", options.name()))?;
             let name = options.name();
             match format {
+                Format::Document => Box::new(document::Document::new(reader, name)),
                 Format::Text => Box::new(lines::TextLines::new(reader, name)),
                 Format::Jsonl => Box::new(jsonl::JsonLines::new(reader, name, field, options.id_field.clone())),
                 Format::Csv => Box::new(csv::Table::new(reader, name, b',', &field, options.id_field.as_deref())?),
@@ -235,6 +259,8 @@ impl Input {
             bad: options.bad,
             skip_blank: options.skip_blank,
             rows: 0,
+            split: None,
+            chunks: VecDeque::new(),
             skipped: 0,
             repaired: 0,
             first_fault: None,
@@ -243,6 +269,9 @@ impl Input {
 
     /// The next record; nothing at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Record>> {
+        if let Some(chunk) = self.chunks.pop_front() {
+            return Ok(Some(chunk));
+        }
         loop {
             let record = match self.source.next(&mut self.repaired) {
                 Ok(record) => record,
@@ -269,6 +298,10 @@ impl Input {
                 *row = self.rows;
             }
             self.rows += 1;
+            if let Some(split) = &mut self.split {
+                self.chunks = split(&record)?.into();
+                return Ok(self.chunks.pop_front());
+            }
             return Ok(Some(record));
         }
     }
@@ -297,10 +330,18 @@ impl Input {
             bad: Bad::Fail(""),
             skip_blank: false,
             rows: 0,
+            split: None,
+            chunks: VecDeque::new(),
             skipped: 0,
             repaired: 0,
             first_fault: None,
         }
+    }
+
+    /// The same input with the records of chunks in the place of each record.
+    pub(crate) fn in_chunks(mut self, split: Option<Split>) -> Self {
+        self.split = split;
+        self
     }
 
     /// How far the input has been read.
@@ -334,7 +375,7 @@ struct Given(std::iter::Enumerate<std::vec::IntoIter<String>>);
 
 impl Source for Given {
     fn next(&mut self, _repairs: &mut u64) -> Result<Option<Record>, Fault> {
-        Ok(self.0.next().map(|(i, text)| Record { id: Id::Row(0), text, line: i as u64 + 1 }))
+        Ok(self.0.next().map(|(i, text)| Record { id: Id::Row(0), text, line: i as u64 + 1, place: None }))
     }
 }
 

@@ -136,7 +136,7 @@ impl Source for Table {
         };
         let null = |field: &str| Fault::Row(anyhow!("{}: row {}: column {field:?} is null", self.name, self.row));
         match (text, id) {
-            (Some(Id::Text(text)), Some(id)) => Ok(Some(Record { id, text, line: self.row })),
+            (Some(Id::Text(text)), Some(id)) => Ok(Some(Record { id, text, line: self.row, place: None })),
             (Some(_), None) => Err(null(self.id_field.as_deref().unwrap_or_default())),
             _ => Err(null(&self.field)),
         }

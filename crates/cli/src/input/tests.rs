@@ -44,7 +44,7 @@ fn every_line_of_a_text_file_is_a_text() {
     let (_folder, mut options) = file("a.txt", b"\xef\xbb\xbfone\r\n\n  \ntwo\xff\xfe");
     let (found, input) = records(&options);
     let expected = [("one", 0, 1), ("", 1, 2), ("  ", 2, 3), ("two\u{fffd}\u{fffd}", 3, 4)];
-    let expected = expected.map(|(text, row, line)| Record { id: Id::Row(row), text: text.into(), line });
+    let expected = expected.map(|(text, row, line)| Record { id: Id::Row(row), text: text.into(), line, place: None });
     assert_eq!(found, expected);
     assert_eq!((input.repaired, input.position().part()), (1, Some(1.0)));
     options.skip_blank = true;

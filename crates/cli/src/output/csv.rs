@@ -2,7 +2,7 @@
 //! `embedding` of base64.
 
 use super::{Encode, Layout, Rows, Vectors, integer, text};
-use crate::input::{Id, IdType};
+use crate::input::{Id, IdType, Place};
 use anyhow::Result;
 use std::io::Write;
 
@@ -18,6 +18,9 @@ impl Table {
 impl Encode for Table {
     fn begin(&mut self, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(if self.0.ids { b"id" } else { b"index" });
+        if self.0.chunks {
+            out.extend_from_slice(b",chunk,start,end");
+        }
         if self.0.text {
             out.extend_from_slice(b",text");
         }
@@ -40,6 +43,9 @@ impl Encode for Table {
                 (Id::Row(n), _) => write!(out, "{n}")?,
                 (_, Some(IdType::Int32 | IdType::Int64)) => write!(out, "{}", integer(record)?)?,
                 (id, _) => quoted(&text(id), out),
+            }
+            if let Some(Place { chunk, start, end, .. }) = &record.place {
+                write!(out, ",{chunk},{start},{end}")?;
             }
             if self.0.text {
                 out.push(b',');

@@ -1,7 +1,8 @@
-//! JSON lines: `{"index":0,"embedding":[…]}`, with the input's id in the place of the index where it has one.
+//! JSON lines: `{"index":0,"embedding":[…]}`, with the input's id in the place of the index where it has one;
+//! of a chunk also `"chunk"`, `"start"` and `"end"`.
 
 use super::{Encode, Layout, Rows, integer, text};
-use crate::input::{Id, IdType};
+use crate::input::{Id, IdType, Place};
 use anyhow::Result;
 
 /// One object a row.
@@ -32,6 +33,9 @@ impl Encode for JsonLines {
                     out.extend_from_slice(b"{\"id\":");
                     serde_json::to_writer(&mut *out, id)?;
                 }
+            }
+            if let Some(Place { chunk, start, end, .. }) = &record.place {
+                out.extend_from_slice(format!(",\"chunk\":{chunk},\"start\":{start},\"end\":{end}").as_bytes());
             }
             if self.0.text {
                 out.extend_from_slice(b",\"text\":");

@@ -169,6 +169,8 @@ pub(crate) struct Layout {
     pub(crate) id_type: Option<IdType>,
     /// Whether the text is written beside its vector.
     pub(crate) text: bool,
+    /// Whether rows are chunks of documents, with the place where they lie.
+    pub(crate) chunks: bool,
     /// Whether a vector is one text of base64 rather than numbers.
     pub(crate) base64: bool,
 }

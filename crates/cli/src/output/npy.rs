@@ -71,6 +71,7 @@ pub(crate) fn npy(vectors: embral::Embeddings) -> Vec<u8> {
         id_type: None,
         text: false,
         base64: false,
+        chunks: false,
     });
     let mut out = array.header(rows as u64);
     Vectors::F32(vectors.into_vec()).bytes(0..rows * width, &mut out);

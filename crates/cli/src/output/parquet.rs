@@ -1,4 +1,4 @@
-//! Parquet: `index` or `id`, the text where it is wanted, and `embedding`, a fixed-size list.
+//! Parquet: `index` or `id`, the place of a chunk, the text where it is wanted, and `embedding`, a fixed-size list.
 //!
 //! A run that is killed has no footer yet, and the footer is where Parquet says what lies where. So each row group is
 //! written as a whole small Parquet file of its own, followed by its length and a mark: a resumed run walks back over them
@@ -6,7 +6,7 @@
 //! their positions moved to where they lie; the small footers between them are never looked at again (about 1 KB a group).
 
 use super::{Encode, Layout, Rows, Vectors, integer, text};
-use crate::input::{Id, IdType, Record};
+use crate::input::{Id, IdType, Place, Record};
 use anyhow::{Context, Result, anyhow, ensure};
 use arrow_array::{
     ArrayRef, FixedSizeListArray, Float16Array, Float32Array, Int8Array, Int32Array, Int64Array, RecordBatch,
@@ -82,6 +82,18 @@ impl Table {
         };
         fields.push(Field::new(name, kind, false));
         columns.push(ids);
+        if self.layout.chunks {
+            let mut column = |name: &str, of: fn(&Place) -> usize| -> Result<()> {
+                let place = |r: &Record| i64::try_from(r.place.as_ref().map_or(0, of));
+                fields.push(Field::new(name, DataType::Int64, false));
+                columns
+                    .push(Arc::new(Int64Array::from(self.records.iter().map(place).collect::<Result<Vec<_>, _>>()?)));
+                Ok(())
+            };
+            column("chunk", |place| place.chunk)?;
+            column("start", |place| place.start)?;
+            column("end", |place| place.end)?;
+        }
         if self.layout.text {
             fields.push(Field::new("text", DataType::Utf8, false));
             columns.push(Arc::new(self.records.iter().map(|r| Some(r.text.as_str())).collect::<StringArray>()));
@@ -133,6 +145,7 @@ impl Encode for Table {
             id: r.id.clone(),
             text: if self.layout.text { r.text.clone() } else { String::new() },
             line: r.line,
+            place: r.place.clone().map(|place| Place { document: None, ..place }),
         }));
         let width = self.layout.width;
         let range = rows.first * width..(rows.first + rows.records.len()) * width;

@@ -20,11 +20,11 @@ impl Write for Shared {
 }
 
 fn layout(number: Number) -> Layout {
-    Layout { width: 2, number, ids: false, id_type: None, text: false, base64: false }
+    Layout { width: 2, number, ids: false, id_type: None, text: false, base64: false, chunks: false }
 }
 
 fn record(id: Id, text: &str) -> Record {
-    Record { id, text: text.into(), line: 1 }
+    Record { id, text: text.into(), line: 1, place: None }
 }
 
 fn written(format: Format, layout: Layout, records: &[Record], vectors: &Vectors) -> Result<Vec<u8>> {

@@ -158,6 +158,18 @@ pub(crate) mod tables {
         read(path).0.iter().flat_map(row).collect()
     }
 
+    /// Chunk, start and end of all rows.
+    pub(crate) fn places(path: &Path) -> (Vec<[usize; 3]>, usize) {
+        let (rows, groups) = read(path);
+        let place = |row: &Row| {
+            ["chunk", "start", "end"].map(|wanted| match row.get_column_iter().find(|(name, _)| *name == wanted) {
+                Some((_, Field::Long(n))) => usize::try_from(*n).unwrap(),
+                other => panic!("{wanted} is {other:?}"),
+            })
+        };
+        (rows.iter().map(place).collect(), groups)
+    }
+
     fn vector(row: &Row, column: usize) -> Vec<f32> {
         let Field::ListInternal(list) = row.get_column_iter().nth(column).unwrap().1 else { panic!("a list") };
         list.elements().iter().map(|x| if let Field::Float(x) = x { *x } else { panic!("a float") }).collect()

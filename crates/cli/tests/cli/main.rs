@@ -1,5 +1,6 @@
 //! The `embral` binary as a user meets it: processes, files, exit codes.
 
+mod chunks;
 mod commands;
 mod documents;
 mod failures;

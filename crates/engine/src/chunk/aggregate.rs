@@ -36,8 +36,9 @@ impl Aggregate {
         }
     }
 
-    /// The one vector of the chunks of one document; nothing where there is none. Sums are in f64 and in the order of the chunks.
-    pub(super) fn of(self, chunks: &[ChunkVector], normalize: bool) -> Vec<f32> {
+    /// The one vector of the chunks of one document, normalised where that is asked for; nothing where there is no chunk. Sums are in
+    /// f64 and in the order of the chunks.
+    pub fn combine(self, chunks: &[ChunkVector], normalize: bool) -> Vec<f32> {
         let Some(first) = chunks.first() else { return Vec::new() };
         let dim = first.vector.len();
         let mut vector: Vec<f64> = match self {
@@ -119,7 +120,7 @@ mod tests {
 
     #[test]
     fn each_way_is_its_equation() {
-        let of = |how: Aggregate| how.of(&chunks(), false);
+        let of = |how: Aggregate| how.combine(&chunks(), false);
         let near = |found: Vec<f32>, wanted: [f64; 2]| {
             assert!(found.iter().zip(wanted).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-7), "{found:?} {wanted:?}");
         };
@@ -129,24 +130,24 @@ mod tests {
         // The mean is (2, 1) / 3, its cosines with the chunks 2/√5 and 1/√5.
         let (a, b) = ((40.0 / 5f64.sqrt()).exp(), (20.0 / 5f64.sqrt()).exp());
         near(of(Aggregate::Attention), [2.0 * a / (2.0 * a + b), b / (2.0 * a + b)]);
-        let unit = Aggregate::Mean.of(&chunks(), true);
+        let unit = Aggregate::Mean.combine(&chunks(), true);
         near(unit, [2.0 / 5f64.sqrt(), 1.0 / 5f64.sqrt()]);
     }
 
     #[test]
     fn one_chunk_is_its_own_vector_and_no_tokens_weigh_the_same() {
         for how in Aggregate::ALL {
-            assert_eq!(how.of(&chunks()[..1], true), [1.0, 0.0], "{how}");
+            assert_eq!(how.combine(&chunks()[..1], true), [1.0, 0.0], "{how}");
             assert_eq!(how.name().parse::<Aggregate>().unwrap(), how);
-            assert!(how.of(&[], true).is_empty());
+            assert!(how.combine(&[], true).is_empty());
         }
         assert!("median".parse::<Aggregate>().unwrap_err().to_string().contains("attention"));
         let mut without = chunks();
         without.iter_mut().for_each(|c| c.tokens = 0);
-        assert_eq!(Aggregate::Weighted.of(&without, false), Aggregate::Mean.of(&without, false));
+        assert_eq!(Aggregate::Weighted.combine(&without, false), Aggregate::Mean.combine(&without, false));
         without.iter_mut().for_each(|c| c.vector = vec![0.0; 2]);
         for how in Aggregate::ALL {
-            assert_eq!(how.of(&without, true), [0.0, 0.0]);
+            assert_eq!(how.combine(&without, true), [0.0, 0.0]);
         }
     }
 }

@@ -221,28 +221,35 @@ impl Embedder {
         Ok(ChunkVectors::new(self, Plan::new(self, chunking, prompt)?, texts.into_iter()))
     }
 
-    /// The vectors of chunks of one text that are known already, such as those from some place on.
+    /// The vectors of chunks that are known already, such as those of a document from some place on: for each text the bytes of some of
+    /// its chunks, in their order.
     ///
     /// # Errors
-    /// As [`Embedder::embed_chunks`], and where a chunk is no part of the text.
+    /// As [`Embedder::embed_chunks`], and where a chunk is no part of its text.
     pub fn embed_chunks_of(
         &self,
-        text: &str,
-        chunks: &[Range<usize>],
+        texts: &[(&str, &[Range<usize>])],
         chunking: &Chunking,
         prompt: Prompt<'_>,
     ) -> Result<Embeddings> {
         let plan = Plan::new(self, chunking, prompt)?;
-        if let Some(bad) = chunks.iter().find(|bytes| text.get((*bytes).clone()).is_none()) {
-            let message = format!("no part of a text of {} bytes: {bad:?}", text.len());
-            return Err(Error::new(ErrorKind::InvalidInput, message));
-        }
+        let parts = texts.iter().flat_map(|&(text, chunks)| chunks.iter().map(move |bytes| (text, bytes)));
+        let part = |(text, bytes): (&str, &Range<usize>)| match text.get(bytes.clone()) {
+            Some(_) => Ok(()),
+            None => {
+                let message = format!("no part of a text of {} bytes: {bytes:?}", text.len());
+                Err(Error::new(ErrorKind::InvalidInput, message))
+            }
+        };
+        parts.clone().try_for_each(part)?;
         if !plan.late {
-            let texts: Vec<&str> = chunks.iter().map(|bytes| text[bytes.clone()].trim()).collect();
+            let texts: Vec<&str> = parts.map(|(text, bytes)| text[bytes.clone()].trim()).collect();
             return self.embed_batch_as(&texts, Prompt::Text(&plan.prompt));
         }
-        let mut out = Vec::with_capacity(chunks.len() * self.dimensions());
-        late::embed(self, &plan, &[late::Wanted { number: 0, text, chunks }], &mut |_, _, vector| {
+        let wanted = |(number, &(text, chunks))| late::Wanted { number, text, chunks };
+        let wanted: Vec<late::Wanted<'_>> = texts.iter().enumerate().map(wanted).collect();
+        let mut out = Vec::new();
+        late::embed(self, &plan, &wanted, &mut |_, _, vector| {
             out.extend_from_slice(vector);
             Ok(())
         })?;
@@ -264,7 +271,7 @@ impl Embedder {
         let mut of_one: Vec<ChunkVector> = Vec::new();
         let mut close = |of_one: &mut Vec<ChunkVector>| {
             if !of_one.is_empty() {
-                out.extend(aggregate.of(of_one, self.info().normalize));
+                out.extend(aggregate.combine(of_one, self.info().normalize));
                 of_one.clear();
             }
         };

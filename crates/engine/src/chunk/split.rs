@@ -10,7 +10,7 @@ pub(super) fn split(tokenizer: &Tokenizer, plan: &Plan, text: &str) -> Result<Ve
     let counter = Counter { tokenizer, size: plan.size };
     let cuts = match plan.by {
         ChunkBy::Tokens => by_tokens(&counter, plan, text)?,
-        ChunkBy::Document => vec![0..text.len()],
+        ChunkBy::Document => std::iter::once(0..text.len()).collect(),
         #[cfg(feature = "split")]
         ChunkBy::Sentences | ChunkBy::Markdown => structure::cut(&counter, plan, text)?,
         #[cfg(not(feature = "split"))]

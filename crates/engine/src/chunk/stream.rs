@@ -17,7 +17,7 @@ const PARTS: usize = 64;
 const BYTES: usize = 1 << 20;
 
 /// How a stream of chunks is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct StreamOptions<'a> {
     /// How texts are cut.
     pub chunking: Chunking,

@@ -248,6 +248,6 @@ mod tests {
         let constant = Embeddings::new(vec![0.5; 2 * DIM], DIM);
         let ranges = Ranges::of(&constant).unwrap();
         let eight = quantize(&constant, Quantization::Int8, Some(&ranges)).unwrap();
-        assert_eq!(eight.top_k(&vec![0.0; DIM], Some(&ranges), how).unwrap().len(), 2);
+        assert_eq!(eight.top_k(&[0.0; DIM], Some(&ranges), how).unwrap().len(), 2);
     }
 }
