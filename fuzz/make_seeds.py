@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 
 SEEDS = pathlib.Path(__file__).parent / "seeds"
+GOLDENS = pathlib.Path(__file__).parent.parent / "crates" / "engine" / "tests" / "golden"
 
 
 def write(target, name, data):
@@ -168,6 +169,9 @@ def config_seeds():
     write("config", "no-heads", compact(BERT | {"num_attention_heads": 0}))
     write("config", "heads-do-not-divide", compact(QWEN3 | {"num_key_value_heads": 3}))
     write("config", "deep", "[" * 5000)
+    # One of each architecture.
+    for file in sorted(GOLDENS.glob("tiny_*/config.json")):
+        write("config", file.parent.name, compact(json.loads(file.read_text(encoding="utf-8"))))
 
 
 def modules_seeds():

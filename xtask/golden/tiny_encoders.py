@@ -1,5 +1,6 @@
 """Encoders of 2 to 4 layers and 32 components, one a family, each with a tokeniser of the kind that its models have."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -94,6 +95,23 @@ def roberta(root):
     }
     folder = folder_of(root, "tiny_roberta", config, tokenizer, "mean", roles(ANGLE))
     finish(folder, RobertaModel(RobertaConfig(**config), add_pooling_layer=False), 20_263)
+    # The same tokeniser in the two files of the first models.
+    part = root / "tiny_roberta_merges"
+    part.mkdir()
+    model = json.loads(tokenizer.to_str())["model"]
+    write_json(part / "vocab.json", model["vocab"])
+    merges = "".join(f"{left} {right}\n" for left, right in model["merges"])
+    (part / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
+    write_json(part / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "model_max_length": 64, **roles(ANGLE)})
+    whole = root / "whole" / part.name
+    shutil.copytree(folder, whole)
+    for name in ("golden.json", "tokenizer.json"):
+        (whole / name).unlink()
+    for file in part.iterdir():
+        shutil.copy(file, whole)
+    golden = {"over": folder.name, "without": ["tokenizer.json"], **reference(whole)}
+    write_json(part / "golden.json", golden)
+    shutil.rmtree(root / "whole")
 
 
 def xlm_roberta(root):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from folders import reference, save_weights, seeded_state, write_json
-from tiny_bert import modules, old_pooling
+from tiny_bert import modules, old_pooling, over
 from tiny_tokenizers import byte_level
 from transformers import Qwen3Config, Qwen3Model
 
@@ -56,3 +56,12 @@ def make(root: Path):
     model = Qwen3Model(Qwen3Config(**config))
     save_weights(folder / "model.safetensors", seeded_state(model, 20_262))
     write_json(folder / "golden.json", reference(folder))
+    # The second block sees a window, and the rotary positions are stretched.
+    stretched = {
+        **config,
+        "use_sliding_window": True,
+        "sliding_window": 6,
+        "max_window_layers": 1,
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+    }
+    over(root, folder, "tiny_qwen3_windows", {"config.json": stretched})

@@ -84,6 +84,7 @@ pub(crate) fn native(
             let strip_accents = Some(strip_accents);
             Tokenizer::from_vocab(vocab, &BertOptions { lower_case, strip_accents, split_ideographs })?
         }
+        TokenizerFiles::Pairs { vocab, merges, prefix_space } => Tokenizer::from_pairs(vocab, merges, *prefix_space)?,
     };
     let weights = folder.open_weights()?;
     let mut backend = Cpu::new(config.threads);

@@ -83,6 +83,15 @@ pub enum TokenizerFiles {
         /// `tokenize_chinese_chars`, every ideograph a word of its own: true where it is not stated.
         split_ideographs: bool,
     },
+    /// The `vocab.json` and `merges.txt` of RoBERTa.
+    Pairs {
+        /// The vocabulary.
+        vocab: PathBuf,
+        /// Which pairs are merged, the first first.
+        merges: PathBuf,
+        /// `add_prefix_space`: false where it is not stated.
+        prefix_space: bool,
+    },
 }
 
 /// The names that `sentence_bert_config.json` had for other architectures before sentence-transformers 1.0.
@@ -106,7 +115,9 @@ impl ModelFolder {
             return Err(Error::new(ErrorKind::NotFound, "there is no such folder").in_file(root));
         }
         let modules_file = root.join("modules.json");
-        let modules = match config::read(&modules_file)? {
+        let stated = config::read(&modules_file)?;
+        let plain = stated.is_none();
+        let modules = match stated {
             Some(value) => modules::parse(&value).map_err(|e| e.in_file(&modules_file))?,
             None => vec![Module { kind: plain_kind(root)?, path: String::new() }],
         };
@@ -120,6 +131,9 @@ impl ModelFolder {
             }
         };
         folder.add_modules(rest)?;
+        if plain && folder.pooling.is_none() {
+            folder.add_pooling_alone()?;
+        }
         folder.add_prompts()?;
         Ok(folder)
     }
@@ -174,6 +188,16 @@ impl ModelFolder {
             self.dimensions = head.width_after(self.dimensions).map_err(|e| e.in_file(&file))?;
             self.heads.push(head);
         }
+        Ok(())
+    }
+
+    /// `1_Pooling/config.json` of a folder that has come without its `modules.json`.
+    fn add_pooling_alone(&mut self) -> Result<()> {
+        let file = self.root.join("1_Pooling").join("config.json");
+        let Some(value) = config::read(&file)? else { return Ok(()) };
+        let spec = pooling::parse(&value).and_then(|spec| spec.check_width(self.dimensions).map(|()| spec));
+        let spec = spec.map_err(|e| e.in_file(file))?;
+        (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
         Ok(())
     }
 
@@ -362,16 +386,31 @@ fn find_weights(folder: &Path) -> Result<PathBuf> {
 }
 
 fn find_tokenizer(folder: &Path) -> Result<TokenizerFiles> {
-    let (json, vocab) = (folder.join("tokenizer.json"), folder.join("vocab.txt"));
+    let [json, vocab, pairs, merges] =
+        ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"].map(|name| folder.join(name));
     if json.is_file() {
-        Ok(TokenizerFiles::Json(json))
-    } else if vocab.is_file() {
-        let file = folder.join("tokenizer_config.json");
-        let value = config::read(&file)?.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        with_vocabulary(vocab, &value).map_err(|e| e.in_file(file))
-    } else {
-        Err(Error::new(ErrorKind::NotFound, "expected tokenizer.json or vocab.txt, found neither").in_file(folder))
+        return Ok(TokenizerFiles::Json(json));
     }
+    let file = folder.join("tokenizer_config.json");
+    let value = config::read(&file)?.unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    if vocab.is_file() {
+        with_vocabulary(vocab, &value).map_err(|e| e.in_file(file))
+    } else if pairs.is_file() && merges.is_file() {
+        with_pairs(pairs, merges, &value).map_err(|e| e.in_file(file))
+    } else {
+        let message = "expected tokenizer.json, vocab.txt, or vocab.json and merges.txt, found none";
+        Err(Error::new(ErrorKind::NotFound, message).in_file(folder))
+    }
+}
+
+/// `vocab` and `merges` with what a `tokenizer_config.json` says, as `RobertaTokenizer` of transformers takes it.
+fn with_pairs(vocab: PathBuf, merges: PathBuf, config: &Value) -> Result<TokenizerFiles> {
+    let config = Config::of(config)?;
+    if let Some(class) = config.text("tokenizer_class")?.filter(|class| !class.starts_with("RobertaTokenizer")) {
+        return Err(unsupported(format!("tokenizer_class: expected RobertaTokenizer, found {class:?}"))
+            .hint("save the tokenizer again with transformers, which writes tokenizer.json"));
+    }
+    Ok(TokenizerFiles::Pairs { vocab, merges, prefix_space: config.flag_or("add_prefix_space", false)? })
 }
 
 /// `vocab` with the flags of a `tokenizer_config.json`, as `BertTokenizer` of transformers takes them.

@@ -98,6 +98,14 @@ impl RopeSpec {
         }
     }
 
+    /// Refuses numbers that make frequencies which are none.
+    fn checked(self) -> Result<Self> {
+        if self.frequencies().iter().all(|w| w.is_finite()) {
+            return Ok(self);
+        }
+        Err(malformed(format!("rope_theta: expected a base of finite frequencies, found {}", self.theta)))
+    }
+
     /// What sines and cosines are multiplied by.
     pub fn attention_factor(&self) -> f32 {
         match self.scaling {
@@ -135,7 +143,7 @@ pub(crate) fn read(config: Config<'_>, default_theta: f32, rotary_dims: usize) -
             rope = refine(config, object, rope).map_err(|e| malformed_in(key, &e))?;
         }
     }
-    Ok(rope)
+    rope.checked()
 }
 
 /// As [`read`], for one kind of layer of a model whose layers differ; `theta` is what stands outside of `rope_parameters`, and
@@ -152,12 +160,11 @@ pub(crate) fn read_kind(
     if let Some(object) = config.object(old)?.filter(|_| scaled) {
         rope = refine(config, object, rope).map_err(|e| malformed_in(old, &e))?;
     }
-    let Some(all) = config.object(new)? else { return Ok(rope) };
     let in_key = |e| malformed_in(new, &e);
-    match all.object(kind).map_err(in_key)? {
-        Some(object) => refine(config, object, rope).map_err(in_key),
-        None => Ok(rope),
+    if let Some(object) = config.object(new)?.map(|all| all.object(kind)).transpose().map_err(in_key)?.flatten() {
+        rope = refine(config, object, rope).map_err(in_key)?;
     }
+    rope.checked()
 }
 
 /// `rope` with what an object of `OBJECTS` says.
@@ -284,5 +291,7 @@ mod tests {
             let e = spec(&json!({"rope_parameters": object})).unwrap_err();
             assert!(e.message().starts_with("rope_parameters: ") && e.message().contains(found), "{e}");
         }
+        let endless = json!({"rope_scaling": {"type": "linear", "factor": 1e-39}});
+        assert!(spec(&endless).unwrap_err().message().starts_with("rope_theta: "));
     }
 }

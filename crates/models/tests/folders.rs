@@ -132,6 +132,10 @@ impl Copy {
 fn a_plain_transformers_folder_leaves_pooling_open() {
     let copy = Copy::of("tiny_bert");
     let folder = copy.remove("modules.json").read().unwrap();
+    assert_eq!(folder.pooling, Some(Pooling::Mean), "the folder of the pooling module says it");
+    let e = copy.set("1_Pooling/config.json", "word_embedding_dimension", 31.into()).refused();
+    assert!(e.file().unwrap().ends_with("1_Pooling/config.json"), "{e}");
+    let folder = copy.remove("1_Pooling/config.json").read().unwrap();
     assert_eq!((folder.pooling, folder.heads.len(), folder.dimensions), (None, 0, 32));
 }
 
@@ -175,7 +179,22 @@ fn a_vocabulary_stands_in_for_a_tokenizer_file() {
     let e = copy.write("tokenizer_config.json", r#"{"strip_accents": "no"}"#).refused();
     assert!(e.kind() == ErrorKind::Malformed && e.message().starts_with("strip_accents: "), "{e}");
     let e = copy.remove("vocab.txt").refused();
-    assert!(e.kind() == ErrorKind::NotFound && e.message().contains("tokenizer.json or vocab.txt"), "{e}");
+    assert!(e.kind() == ErrorKind::NotFound && e.message().contains("tokenizer.json, vocab.txt, or"), "{e}");
+}
+
+#[test]
+fn the_first_two_files_of_roberta_stand_in_for_a_tokenizer_file() {
+    let copy = Copy::of("tiny_roberta_merges");
+    let prefix_space = || match copy.read().unwrap().tokenizer {
+        TokenizerFiles::Pairs { prefix_space, .. } => prefix_space,
+        other => panic!("{other:?}"),
+    };
+    assert!(!prefix_space());
+    copy.set("tokenizer_config.json", "add_prefix_space", true.into());
+    assert!(prefix_space());
+    let e = copy.set("tokenizer_config.json", "tokenizer_class", "GPT2Tokenizer".into()).refused();
+    assert!(e.message().starts_with("tokenizer_class: expected RobertaTokenizer"), "{e}");
+    assert_eq!(copy.remove("merges.txt").refused().kind(), ErrorKind::NotFound);
 }
 
 #[test]

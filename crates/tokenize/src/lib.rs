@@ -1,12 +1,13 @@
 //! Text to token ids and back, as sentence-transformers does it.
 //!
-//! A [`Tokenizer`] is read from a `tokenizer.json` or a BERT `vocab.txt`. The pipeline of BERT models (`BertNormalizer`,
+//! A [`Tokenizer`] is read from a `tokenizer.json`, a BERT `vocab.txt`, or the `vocab.json` and `merges.txt` of RoBERTa. The pipeline of BERT models (`BertNormalizer`,
 //! `BertPreTokenizer`, WordPiece) is run by code of this crate, which works through the text from left to right and stops where
 //! the limit is reached; every other pipeline by the `tokenizers` crate. Both give the same ids.
 
 mod bert;
 mod general;
 mod options;
+mod roberta;
 mod span;
 mod tokenizer;
 

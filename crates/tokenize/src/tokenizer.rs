@@ -4,6 +4,7 @@ use crate::{
     Options, Truncation,
     bert::{Bert, BertOptions},
     general::General,
+    roberta,
     span::{Parts, Span},
 };
 use embral_types::{Batch, Error, ErrorKind, Result};
@@ -60,6 +61,17 @@ impl Tokenizer {
     /// As [`Tokenizer::from_vocab`], from the bytes of the file. A vocabulary of 30,000 pieces takes about 2 ms.
     pub fn from_vocab_bytes(bytes: &[u8], options: &BertOptions) -> Result<Self> {
         Ok(Self::new(Pipeline::Bert(Box::new(Bert::from_vocab(bytes, options)?))))
+    }
+
+    /// Reads the `vocab.json` and the `merges.txt` of RoBERTa; `prefix_space` puts a space before every text.
+    pub fn from_pairs(vocabulary: &Path, merges: &Path, prefix_space: bool) -> Result<Self> {
+        let read = |path: &Path| fs::read(path).map_err(|e| Error::io("cannot read the tokenizer", path, e));
+        Self::from_pairs_bytes(&read(vocabulary)?, &read(merges)?, prefix_space).map_err(|e| e.in_file(vocabulary))
+    }
+
+    /// As [`Tokenizer::from_pairs`], from the bytes of the files.
+    pub fn from_pairs_bytes(vocabulary: &[u8], merges: &[u8], prefix_space: bool) -> Result<Self> {
+        Self::from_bytes(&roberta::json_of(vocabulary, merges, prefix_space)?)
     }
 
     pub(crate) fn new(pipeline: Pipeline) -> Self {

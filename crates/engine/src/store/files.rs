@@ -15,14 +15,16 @@ pub(crate) enum Weights {
 }
 
 #[cfg(any(test, feature = "hub", feature = "import"))]
-const ROOT: [&str; 8] = [
+const ROOT: [&str; 10] = [
     "added_tokens.json",
     "config.json",
     "config_sentence_transformers.json",
+    "merges.txt",
     "modules.json",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.json",
     "vocab.txt",
 ];
 
@@ -105,7 +107,7 @@ pub(crate) fn missing(names: &[&str]) -> Vec<&'static str> {
     if !matches!(weights(names), Weights::One | Weights::Sharded) {
         missing.push(ONE);
     }
-    if !has("tokenizer.json") && !has("vocab.txt") {
+    if !has("tokenizer.json") && !has("vocab.txt") && !(has("vocab.json") && has("merges.txt")) {
         missing.push("tokenizer.json");
     }
     // A bare static embedding is weights and tokeniser alone; a model of one tokeniser and sharded weights is not.
