@@ -107,7 +107,8 @@ pub(crate) fn missing(names: &[&str]) -> Vec<&'static str> {
     if !matches!(weights(names), Weights::One | Weights::Sharded) {
         missing.push(ONE);
     }
-    if !has("tokenizer.json") && !has("vocab.txt") && !(has("vocab.json") && has("merges.txt")) {
+    let pairs = has("vocab.json") && has("merges.txt");
+    if !has("tokenizer.json") && !has("vocab.txt") && !pairs {
         missing.push("tokenizer.json");
     }
     // A bare static embedding is weights and tokeniser alone; a model of one tokeniser and sharded weights is not.
