@@ -47,7 +47,6 @@ pub(crate) fn json_of(vocabulary: &[u8], merges: &[u8], prefix_space: bool) -> R
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Tokenizer;
 
     #[test]
