@@ -15,6 +15,7 @@ sys.dont_write_bytecode = True
 import tiny_bert  # noqa: E402
 import tiny_qwen3  # noqa: E402
 import tiny_static  # noqa: E402
+import tiny_tasks  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
@@ -27,7 +28,7 @@ def main():
     root.mkdir(parents=True, exist_ok=True)
     for old in [*root.glob("tiny_*"), *root.glob("static_*")]:
         shutil.rmtree(old)
-    for family in (tiny_bert, tiny_qwen3, tiny_static):
+    for family in (tiny_bert, tiny_qwen3, tiny_static, tiny_tasks):
         family.make(root)
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     print(f"{size / 1024:.0f} KiB in {root}")

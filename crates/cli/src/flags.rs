@@ -4,7 +4,7 @@ use crate::download::Download;
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, Pooling, Precision, Prompt, Truncation, cpu, default_model,
+    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu, default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -50,9 +50,13 @@ pub(crate) struct ModelFlags {
     /// Neither use nor keep packed weights in the cache folder, as EMBRAL_PACKED_CACHE=0 does
     #[arg(long)]
     no_packed_cache: bool,
-    /// Put before every text: a prompt of the model by name, else this text [default: as the model says]
-    #[arg(long, value_name = "NAME|TEXT")]
+    /// Put a prompt of the model before every text: query, document, or another name of `embral models info` [default: as the model
+    /// says]
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt_text")]
     prompt: Option<String>,
+    /// Put this text before every text
+    #[arg(long, value_name = "TEXT")]
+    prompt_text: Option<String>,
 }
 
 /// A model to be opened, resolved from its flags.
@@ -60,8 +64,32 @@ pub(crate) struct ModelFlags {
 pub(crate) struct ModelChoice {
     /// How to open it.
     pub(crate) config: Config,
-    /// The prompt's name or text.
-    pub(crate) prompt: Option<String>,
+    /// What is put before the texts, where something is named.
+    pub(crate) prompt: Option<Chosen>,
+}
+
+/// A prompt, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// A prompt of the model.
+    Name(String),
+    /// This text.
+    Text(String),
+}
+
+impl Chosen {
+    /// What a pair of flags says, of which one is given at most.
+    pub(crate) fn of(name: Option<&String>, text: Option<&String>) -> Option<Self> {
+        name.cloned().map(Self::Name).or_else(|| text.cloned().map(Self::Text))
+    }
+
+    /// As the library takes it.
+    pub(crate) fn prompt(&self) -> Prompt<'_> {
+        match self {
+            Self::Name(name) => Prompt::Name(name),
+            Self::Text(text) => Prompt::Text(text),
+        }
+    }
 }
 
 impl ModelFlags {
@@ -83,20 +111,32 @@ impl ModelFlags {
             packed_cache: !self.no_packed_cache,
             ..standard
         };
-        ModelChoice { config, prompt: self.prompt.clone() }
+        ModelChoice { config, prompt: Chosen::of(self.prompt.as_ref(), self.prompt_text.as_ref()) }
     }
 }
 
 impl ModelChoice {
+    /// What is put before the texts.
+    pub(crate) fn prompt(&self) -> Prompt<'_> {
+        self.prompt.as_ref().map_or(Prompt::Default, Chosen::prompt)
+    }
+
     /// Opens the model, fetching it with a word about it where it is not on this machine, and with one about a precision that
     /// rounds, unless `quiet`.
     pub(crate) fn open(&self, quiet: bool) -> Result<Embedder> {
         fetch(&self.config)?;
         let embedder = Embedder::with_config(self.config.clone())?;
+        // A prompt that is not there is found out before any text is read.
+        embedder.info().prompt_text(self.prompt())?;
+        self.say_rounding(quiet);
+        Ok(embedder)
+    }
+
+    /// Says which precision rounds, unless `quiet`.
+    pub(crate) fn say_rounding(&self, quiet: bool) {
         if !quiet && self.config.precision != Precision::F32 {
             eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
         }
-        Ok(embedder)
     }
 }
 
@@ -112,12 +152,16 @@ fn rounding(precision: Precision, cpu: &CpuInfo) -> String {
     format!("computing in {precision} ({by}){gain}")
 }
 
-/// The prompt that a user means: one of the model by that name, else the text itself.
-pub(crate) fn prompt<'a>(given: Option<&'a str>, embedder: &Embedder) -> Prompt<'a> {
-    match given {
-        None => Prompt::Default,
-        Some(name) if embedder.info().prompts.contains_key(name) => Prompt::Name(name),
-        Some(text) => Prompt::Text(text),
+/// Says on standard error that a model was trained with prompts and none is put before the texts, unless `quiet`. Vectors without
+/// the prompt look like any others and find less.
+pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {
+    let names = info.prompt_names();
+    if prompt == Prompt::Default && info.default_prompt.is_none() && !names.is_empty() && !quiet {
+        eprintln!(
+            "embral: {} was trained with prompts, and none is named: pass --prompt with one of {}, or --prompt-text \"\" for none",
+            info.name,
+            names.join(", ")
+        );
     }
 }
 

@@ -10,6 +10,7 @@ mod output;
 mod pipeline;
 mod progress;
 mod ranges;
+mod texts;
 
 use clap::{CommandFactory, Parser};
 #[doc(hidden)]

@@ -38,7 +38,12 @@ impl Backend for Cpu {
     }
 
     fn plan(&self, batch: &Batch) -> Result<Plan> {
-        Ok(Plan { ids: batch.ids().to_vec(), offsets: batch.offsets().to_vec() })
+        Ok(Plan {
+            ids: batch.ids().to_vec(),
+            offsets: batch.offsets().to_vec(),
+            segments: batch.segments().to_vec(),
+            seen: batch.seen().to_vec(),
+        })
     }
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
@@ -49,7 +54,7 @@ impl Backend for Cpu {
         let t = op::embed::EmbedTables {
             word: &tables.word.data,
             position: tables.position.map(|(table, offset)| (&table.data[..], offset)),
-            kind: tables.kind.map(|table| &table.data[..]),
+            kind: tables.kind.map(|table| (&table.data[..], &plan.segments[..])),
             width: y.width,
             scale: tables.scale,
         };
@@ -90,12 +95,10 @@ impl Backend for Cpu {
     }
 
     fn attention(&self, plan: &Plan, qkv: &Buffer, attention: &Attention, y: &mut Buffer) -> Result<()> {
-        let attend = match attention.precision {
-            Precision::F32 => op::attention::attention,
-            // Scores of 8-bit integers would be too coarse for a softmax.
-            Precision::Bf16 | Precision::Int8 => op::attention::attention_bf16,
-        };
-        attend(&self.pool, qkv.values(), &plan.offsets, &shape(attention), y.values_mut());
+        // Scores of 8-bit integers would be too coarse for a softmax.
+        let bf16 = attention.precision != Precision::F32;
+        let sequences = op::attention::Sequences { offsets: &plan.offsets, seen: &plan.seen };
+        op::attention::attention_among(&self.pool, qkv.values(), sequences, &shape(attention), bf16, y.values_mut());
         Ok(())
     }
 
@@ -140,6 +143,12 @@ impl Backend for Cpu {
         if l2 {
             op::pooling::l2_normalize(&self.pool, y.values_mut(), width);
         }
+        Ok(())
+    }
+
+    fn rows(&self, x: &Buffer, first: usize, y: &mut Buffer) -> Result<()> {
+        let (width, len) = (x.width, y.values().len());
+        y.values_mut().copy_from_slice(&x.values()[first * width..][..len]);
         Ok(())
     }
 

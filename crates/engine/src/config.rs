@@ -1,7 +1,7 @@
 //! What a caller may choose before a model is opened.
 
 use crate::default_model;
-use embral_models::catalogue;
+use embral_models::{Scores, catalogue};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
 pub use embral_tokenize::Truncation;
@@ -35,6 +35,8 @@ pub struct Config {
     pub truncation: Truncation,
     /// Tokens computed together. More costs memory and gains nothing past a few thousand; the vectors do not change.
     pub batch_tokens: usize,
+    /// How a reranker or a classifier makes scores of logits; `None` does as the model says.
+    pub scores: Option<Scores>,
     /// Run once while opening, so that the first call is as fast as the tenth.
     pub warm_up: bool,
     /// Keep the packed weights of a transformer in bf16 or int8 in the user's cache folder, so that the next start maps them instead of
@@ -57,6 +59,7 @@ impl Default for Config {
             max_tokens: None,
             truncation: Truncation::Right,
             batch_tokens: BATCH_TOKENS,
+            scores: None,
             warm_up: true,
             packed_cache: true,
         }
@@ -67,6 +70,14 @@ impl Config {
     /// The configuration for a model by name, folder or `org/name`.
     pub fn model(name: impl Into<String>) -> Self {
         Self { model: Some(name.into()), ..Self::default() }
+    }
+
+    /// Refuses numbers that nothing can be done with.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.batch_tokens == 0 || self.threads == Some(0) {
+            return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
+        }
+        Ok(())
     }
 
     /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`

@@ -3,16 +3,10 @@
 use crate::{
     Config, ModelInfo, Profile, Prompt,
     open::{self, Opened},
+    session::{Session, Texts},
     store::{ResolveOptions, Store},
-    windows::{self, Window},
 };
-use embral_kernels::Pool;
-use embral_tokenize::Encoded;
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
 
 /// A model that turns text into vectors.
 ///
@@ -20,19 +14,7 @@ use std::{
 /// shared between threads by reference; calls at the same time are correct, and share the cores.
 pub struct Embedder {
     opened: Opened,
-    batch_tokens: usize,
-    pool: Arc<Pool>,
-    profile: Mutex<Profile>,
-}
-
-/// A call under way.
-struct Call {
-    /// The ids of the texts from `done` on, as far as they are tokenised.
-    ids: Vec<Encoded>,
-    /// The texts whose vectors are there.
-    done: usize,
-    out: Vec<f32>,
-    profile: Profile,
+    session: Session,
 }
 
 impl Embedder {
@@ -59,20 +41,13 @@ impl Embedder {
     /// As [`Embedder::open`], and where the configuration asks for what the model does not have.
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for the one embedder it opens")]
     pub fn with_config(config: Config) -> Result<Self> {
-        if config.batch_tokens == 0 || config.threads == Some(0) {
-            return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
-        }
+        config.check()?;
         let opened = match &config.model {
             None => open_default_model(&config)?,
             Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
             Some(name) => open::folder(&locate(name, &config)?, name, &config)?,
         };
-        let embedder = Self {
-            opened,
-            batch_tokens: config.batch_tokens,
-            pool: Pool::shared(config.threads),
-            profile: Mutex::new(Profile::default()),
-        };
+        let embedder = Self { opened, session: Session::new(config.threads, config.batch_tokens) };
         if config.warm_up {
             embedder.warm_up()?;
         }
@@ -95,46 +70,40 @@ impl Embedder {
         self.embed_batch_as(texts, Prompt::Default)
     }
 
+    /// Embeds queries, one row each: with the prompt that the model puts before a query, where it has one.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn embed_query(&self, queries: &[impl AsRef<str> + Sync]) -> Result<Embeddings> {
+        self.embed_batch_as(queries, Prompt::Query)
+    }
+
+    /// Embeds documents, one row each: with the prompt that the model puts before a document, where it has one.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn embed_document(&self, documents: &[impl AsRef<str> + Sync]) -> Result<Embeddings> {
+        self.embed_batch_as(documents, Prompt::Document)
+    }
+
     /// Embeds texts with a prompt before each.
     ///
     /// # Errors
     /// As [`Embedder::embed_batch`], and where the model has no prompt of that name.
     pub fn embed_batch_as(&self, texts: &[impl AsRef<str> + Sync], prompt: Prompt<'_>) -> Result<Embeddings> {
-        let start = Instant::now();
-        let prompt = self.prompt_text(prompt)?;
+        let prompt = self.opened.info.prompt_text(prompt)?;
         let dim = self.dimensions();
-        let mut call = Call {
-            ids: Vec::new(),
-            done: 0,
-            out: vec![0.0; texts.len() * dim],
-            profile: Profile { texts: texts.len(), ..Profile::default() },
-        };
-        let _busy = self.pool.busy();
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, prompt);
-        let mut windows = windows::ranges(texts, self.batch_tokens).map(|range| Window::new(range, &encode));
-        let mut next = windows.next();
-        if let Some(first) = &next {
-            let start = Instant::now();
-            first.run(&self.pool);
-            call.profile.tokenize_ms += milliseconds(start.elapsed());
-        }
-        while let Some(window) = next {
-            let (mut ids, work) = window.finish()?;
-            call.profile.tokenize_work_ms += milliseconds(work);
-            call.profile.truncated += ids.iter().filter(|e| e.truncated).count();
-            call.ids.append(&mut ids);
-            next = windows.next();
-            match &next {
-                Some(next) => {
-                    let waited = next.run_during(&self.pool, || self.embed_ids(&mut call, false))?;
-                    call.profile.tokenize_ms += milliseconds(waited);
-                }
-                None => self.embed_ids(&mut call, true)?,
-            }
-        }
-        let Call { out, mut profile, .. } = call;
-        profile.close(milliseconds(start.elapsed()));
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+        let mut out = vec![0.0; texts.len() * dim];
+        let bytes = |index: usize| texts[index].as_ref().len();
+        let encode = |index: usize| self.opened.tokenizer.encode(texts[index].as_ref(), prompt);
+        let all = Texts { count: texts.len(), bytes: &bytes, encode: &encode };
+        self.session.run(&all, &mut |work| {
+            // One prompt before every text of a call: its tokens are as many in each.
+            let skip = if self.opened.include_prompt { 0 } else { work.encoded.first().map_or(0, |e| e.prompt_tokens) };
+            let rows = &mut out[work.first * dim..(work.first + work.batch.len()) * dim];
+            let stages = self.opened.encoder.encode(work.batch, skip, rows)?;
+            finite(rows, dim, work.first).map(|()| stages)
+        })?;
         Ok(Embeddings::new(out, dim))
     }
 
@@ -155,7 +124,7 @@ impl Embedder {
 
     /// Where the time of the last finished call went.
     pub fn profile(&self) -> Profile {
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.profile()
     }
 
     /// The token ids of a text as the model gets them: special tokens in, cut at the limit.
@@ -171,89 +140,30 @@ impl Embedder {
     /// # Errors
     /// As [`Embedder::tokenize`].
     pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
-        let encode = |index: usize| self.encode(texts[index].as_ref(), index, "");
-        let window = Window::new(0..texts.len(), &encode);
-        window.run(&self.pool);
-        Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
+        let bytes = |index: usize| texts[index].as_ref().len();
+        let encode = |index: usize| self.opened.tokenizer.encode(texts[index].as_ref(), "");
+        let all = Texts { count: texts.len(), bytes: &bytes, encode: &encode };
+        Ok(self.session.encode_all(&all)?.iter().map(|e| e.ids.len()).collect())
     }
 
     fn warm_up(&self) -> Result<()> {
-        let _busy = self.pool.busy();
+        let _busy = self.session.pool.busy();
         let mut batch = Batch::default();
         batch.push(&self.opened.tokenizer.encode("warm up", "")?.ids);
         self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.dimensions()])?;
         Ok(())
     }
+}
 
-    fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
-        let info = &self.opened.info;
-        let text = match prompt {
-            Prompt::None => "",
-            Prompt::Text(text) => text,
-            Prompt::Default => {
-                info.default_prompt.as_ref().and_then(|name| info.prompts.get(name)).map_or("", String::as_str)
-            }
-            Prompt::Name(name) => info.prompts.get(name).ok_or_else(|| {
-                let known: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Error::new(ErrorKind::NotFound, format!("{} has no prompt {name:?}; it has: {known}", info.name))
-                    .hint("give the prompt as text")
-            })?,
-        };
-        Ok(text)
-    }
-
-    /// The ids of the text that is `index` in the caller's list.
-    fn encode(&self, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
-        self.opened.tokenizer.encode(text, prompt).map_err(|e| {
-            let message = format!("text {index}: {}", e.message());
-            Error::new(e.kind(), message).because(e)
-        })
-    }
-
-    /// Computes the vectors of the texts whose ids are there, batch by batch. Unless they are the `last`, a rest of less than
-    /// half a batch is left for a batch with those that follow.
-    fn embed_ids(&self, call: &mut Call, last: bool) -> Result<()> {
-        let Call { ids, done: first, out, profile } = call;
-        let dim = self.dimensions();
-        // One prompt before every text of a call: its tokens are as many in each.
-        let skip = if self.opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
-        let mut batch = Batch::default();
-        let mut done = 0;
-        while done < ids.len() {
-            let start = Instant::now();
-            batch.clear();
-            for e in &ids[done..] {
-                if !batch.is_empty() && batch.tokens() + e.ids.len() > self.batch_tokens {
-                    break;
-                }
-                batch.push(&e.ids);
-            }
-            profile.pack_ms += milliseconds(start.elapsed());
-            let rest = done + batch.len() == ids.len() && batch.tokens() < self.batch_tokens / 2;
-            // The first batch is computed in any case: there would be nothing to do while the next texts are tokenised.
-            if rest && !last && done > 0 {
-                break;
-            }
-            profile.tokens += batch.tokens();
-            let from = *first + done;
-            let rows = &mut out[from * dim..(from + batch.len()) * dim];
-            let stages = self.opened.encoder.encode(&batch, skip, rows)?;
-            profile.inference_ms += milliseconds(stages.inference);
-            profile.pool_ms += milliseconds(stages.pool);
-            profile.normalize_ms += milliseconds(stages.finish);
-            if let Some(bad) = rows.iter().position(|x| !x.is_finite()) {
-                return Err(Error::new(
-                    ErrorKind::Malformed,
-                    format!("text {} gave a vector that is not finite", from + bad / dim),
-                )
-                .hint("the model's weights overflow f32; check the file with `embral models info`"));
-            }
-            done += batch.len();
+/// Refuses rows that hold a value that is not finite; `first` is the text of the first row.
+pub(crate) fn finite(rows: &[f32], width: usize, first: usize) -> Result<()> {
+    match rows.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(bad) => {
+            let message = format!("text {} gave a vector that is not finite", first + bad / width);
+            Err(Error::new(ErrorKind::Malformed, message)
+                .hint("the model's weights overflow f32; check the file with `embral models info`"))
         }
-        ids.drain(..done);
-        *first += done;
-        Ok(())
     }
 }
 
@@ -261,10 +171,6 @@ impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedder").field("info", &self.opened.info).finish_non_exhaustive()
     }
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 #[cfg(feature = "default-model")]

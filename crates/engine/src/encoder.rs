@@ -73,10 +73,7 @@ impl<B: Backend> Native<B> {
                 let rows = model.rows(&self.backend, &plan, batch, observe)?;
                 stages.inference = start.elapsed();
                 let start = Instant::now();
-                // The first and the last row stay what they are, as sentence-transformers has it.
-                let skip = if matches!(pooling, Pooling::Mean | Pooling::Max) { skip } else { 0 };
-                let pool = Pool { how: *pooling, skip, l2 };
-                let pooled = model.pool(&self.backend, &plan, &rows, batch, pool)?;
+                let pooled = model.pool(&self.backend, &plan, &rows, batch, pool_of(*pooling, skip, l2))?;
                 stages.pool = start.elapsed();
                 Ok(pooled)
             }
@@ -96,31 +93,67 @@ impl<B: Backend> Native<B> {
         out: &mut [f32],
         observe: Observe<'_, B>,
     ) -> Result<Stages> {
-        let rows = self.body.ids();
-        if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
-            let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
-            return Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"));
-        }
+        self.check(batch)?;
         let mut stages = Stages::default();
-        let mut width = self.body.width();
-        let pooled_is_last = self.heads.is_empty() && width == self.dims;
-        let mut rows = self.pooled(batch, skip, self.l2 && pooled_is_last, &mut stages, observe)?;
+        let rows = self.pooled(batch, skip, self.l2 && self.pooled_is_last(), &mut stages, observe)?;
         let start = Instant::now();
-        if !pooled_is_last {
+        self.finished(rows, batch.len(), out)?;
+        stages.finish = start.elapsed();
+        Ok(stages)
+    }
+
+    /// The vectors of token rows that are there already, into `out`, `[batch.len(), dimensions]`; those that [`Encoder::encode`] gives.
+    pub(crate) fn vectors_of(
+        &self,
+        (model, pooling): (&Transformer<B>, Pooling),
+        plan: &B::Plan,
+        rows: &B::Buffer,
+        (batch, skip): (&Batch, usize),
+        out: &mut [f32],
+    ) -> Result<()> {
+        let pool = pool_of(pooling, skip, self.l2 && self.pooled_is_last());
+        let pooled = model.pool(&self.backend, plan, rows, batch, pool)?;
+        self.finished(pooled, batch.len(), out)
+    }
+
+    /// Refuses ids without a row.
+    pub(crate) fn check(&self, batch: &Batch) -> Result<()> {
+        let rows = self.body.ids();
+        match batch.ids().iter().find(|&&id| id as usize >= rows) {
+            None => Ok(()),
+            Some(id) => {
+                let message = format!("the tokenizer gave token {id}, and the model's table has {rows} rows");
+                Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"))
+            }
+        }
+    }
+
+    /// Whether pooling gives the vector, so that it can normalise at once.
+    fn pooled_is_last(&self) -> bool {
+        self.heads.is_empty() && self.body.width() == self.dims
+    }
+
+    /// From pooled rows to vectors.
+    fn finished(&self, mut rows: B::Buffer, count: usize, out: &mut [f32]) -> Result<()> {
+        if !self.pooled_is_last() {
+            let mut width = self.body.width();
             for head in &self.heads {
-                rows = head.apply(&self.backend, rows, batch.len(), width)?;
+                rows = head.apply(&self.backend, rows, count, width)?;
                 width = head.width(width);
             }
             if self.l2 || width != self.dims {
-                let mut cut = self.backend.buffer(batch.len(), self.dims)?;
+                let mut cut = self.backend.buffer(count, self.dims)?;
                 self.backend.finish(&rows, self.l2, &mut cut)?;
                 rows = cut;
             }
         }
-        self.backend.read(&rows, out)?;
-        stages.finish = start.elapsed();
-        Ok(stages)
+        self.backend.read(&rows, out)
     }
+}
+
+/// How rows are pooled. The first and the last row stay what they are, as sentence-transformers has it.
+fn pool_of(how: Pooling, skip: usize, l2: bool) -> Pool {
+    Pool { how, skip: if matches!(how, Pooling::Mean | Pooling::Max) { skip } else { 0 }, l2 }
 }
 
 impl<B: Backend> Encoder for Native<B> {

@@ -14,6 +14,7 @@ mod pooling;
 mod registry;
 mod shapes;
 mod static_model;
+mod task;
 
 pub use blueprint::{AttentionSpec, Blueprint, EmbeddingSpec, MlpSpec, NormPlace, NormSpec, Positions, RopeSpec};
 pub use catalogue::Entry;
@@ -25,3 +26,7 @@ pub use pooling::{PoolingSpec, parse_pooling};
 pub use registry::{ARCHITECTURES, Architecture, parse_config};
 pub use shapes::check_shapes;
 pub use static_model::{StaticLayout, StaticSpec};
+pub use task::{
+    ClassifierSpec, Expansion, HeadLayer, MaxSim, MlmHead, MultiVectorSpec, Outputs, RoleSpec, Scores, SparseSpec,
+    Task, TermPooling, YesNoSpec,
+};

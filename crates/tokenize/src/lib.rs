@@ -7,6 +7,7 @@
 mod bert;
 mod general;
 mod options;
+mod pair;
 mod tokenizer;
 
 pub use bert::BertOptions;

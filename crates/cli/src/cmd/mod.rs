@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod classify;
 mod completions;
 mod distill;
 mod doctor;
@@ -8,8 +9,10 @@ mod embed;
 mod inspect;
 mod kernels;
 mod models;
+mod rerank;
 mod search;
 mod similarity;
+mod tokens;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -20,6 +23,8 @@ pub(crate) enum Command {
     Embed(Box<embed::Flags>),
     Similarity(Box<similarity::Flags>),
     Search(Box<search::Flags>),
+    Rerank(Box<rerank::Flags>),
+    Classify(Box<classify::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
     Kernels(kernels::Flags),
@@ -35,6 +40,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Embed(flags) => embed::run(&flags),
         Command::Similarity(flags) => similarity::run(&flags),
         Command::Search(flags) => search::run(&flags),
+        Command::Rerank(flags) => rerank::run(&flags),
+        Command::Classify(flags) => classify::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         Command::Inspect(flags) => inspect::run(&flags),

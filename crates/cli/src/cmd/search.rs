@@ -1,7 +1,7 @@
 //! `embral search`: the texts of a file that are nearest to a query in meaning.
 
 use crate::{
-    flags::{self, ModelFlags},
+    flags::{Chosen, ModelFlags},
     input::{self, Bad, Id, Input, Record},
     output::one_line,
 };
@@ -43,9 +43,12 @@ pub(crate) struct Flags {
     /// The field or column of an id to print
     #[arg(long, value_name = "NAME")]
     id_field: Option<String>,
-    /// Put before the query: a prompt of the model by name, else this text [default: the model's prompt "query", if any]
-    #[arg(long, value_name = "NAME|TEXT")]
+    /// Put a prompt of the model before the query [default: its prompt of a query, if any]
+    #[arg(long, value_name = "NAME", conflicts_with = "query_prompt_text")]
     query_prompt: Option<String>,
+    /// Put this text before the query
+    #[arg(long, value_name = "TEXT")]
+    query_prompt_text: Option<String>,
     #[command(flatten)]
     model: ModelFlags,
 }
@@ -54,8 +57,6 @@ pub(crate) struct Flags {
 const CHUNK: usize = 512;
 /// Bytes of text embedded at a time.
 const CHUNK_BYTES: usize = 4 << 20;
-/// The name under which models keep the prompt of a query.
-const QUERY: &str = "query";
 
 struct Hit {
     score: f32,
@@ -73,13 +74,15 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     })?;
     let choice = flags.model.resolve();
     let embedder = choice.open(false)?;
-    let prompt = match flags.query_prompt.as_deref() {
-        None if choice.prompt.is_none() && embedder.info().prompts.contains_key(QUERY) => Prompt::Name(QUERY),
-        given => flags::prompt(given.or(choice.prompt.as_deref()), &embedder),
+    let query_prompt = Chosen::of(flags.query_prompt.as_ref(), flags.query_prompt_text.as_ref());
+    // A prompt that is named is for both sides, where the query has none of its own.
+    let (for_query, for_texts) = match (query_prompt.as_ref().or(choice.prompt.as_ref()), &choice.prompt) {
+        (None, _) => (Prompt::Query, Prompt::Document),
+        (Some(query), None) => (query.prompt(), Prompt::Document),
+        (Some(query), Some(texts)) => (query.prompt(), texts.prompt()),
     };
-    let mut query = embedder.embed_batch_as(&[&flags.query], prompt)?;
+    let mut query = embedder.embed_batch_as(&[&flags.query], for_query)?;
     super::similarity::normalize(&mut query);
-    let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
 
     let k = flags.k.get();
     let mut best: Vec<Hit> = Vec::new();
@@ -95,7 +98,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             break;
         }
         let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
-        let mut rows: Embeddings = embedder.embed_batch_as(&texts, prompt)?;
+        let mut rows: Embeddings = embedder.embed_batch_as(&texts, for_texts)?;
         super::similarity::normalize(&mut rows);
         let scores = embral::similarity(&query, &rows);
         best.extend(records.into_iter().zip(scores).map(|(record, score)| Hit { score, record }));

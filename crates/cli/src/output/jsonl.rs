@@ -1,6 +1,6 @@
 //! JSON lines: `{"index":0,"embedding":[…]}`, with the input's id in the place of the index where it has one.
 
-use super::{Encode, Layout, Rows, integer, text};
+use super::{Encode, Layout, Rows, Vectors, integer, text};
 use crate::input::{Id, IdType};
 use anyhow::Result;
 
@@ -37,9 +37,14 @@ impl Encode for JsonLines {
                 out.extend_from_slice(b",\"text\":");
                 serde_json::to_writer(&mut *out, &record.text)?;
             }
-            out.extend_from_slice(b",\"embedding\":");
-            let row = (rows.first + i) * width;
-            rows.vectors.json(row..row + width, out)?;
+            match rows.vectors {
+                Vectors::Members(members) => out.extend_from_slice(members[rows.first + i].as_bytes()),
+                numbers => {
+                    out.extend_from_slice(b",\"embedding\":");
+                    let row = (rows.first + i) * width;
+                    numbers.json(row..row + width, out)?;
+                }
+            }
             out.extend_from_slice(b"}\n");
         }
         Ok(())

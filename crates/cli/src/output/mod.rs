@@ -81,6 +81,8 @@ pub(crate) enum Vectors {
     I8(Vec<i8>),
     /// Unsigned bytes.
     U8(Vec<u8>),
+    /// What is no row of numbers: members of a JSON object, which only JSON lines take.
+    Members(Vec<String>),
 }
 
 impl Vectors {
@@ -90,6 +92,7 @@ impl Vectors {
             Self::F32(v) => v[range].iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
             Self::I8(v) => out.extend(v[range].iter().map(|x| x.cast_unsigned())),
             Self::U8(v) => out.extend_from_slice(&v[range]),
+            Self::Members(_) => unreachable!("members of objects are written as JSON lines"),
         }
     }
 
@@ -99,6 +102,7 @@ impl Vectors {
             Self::F32(v) => serde_json::to_writer(out, &v[row])?,
             Self::I8(v) => serde_json::to_writer(out, &v[row])?,
             Self::U8(v) => serde_json::to_writer(out, &v[row])?,
+            Self::Members(_) => unreachable!("members of objects are no row of numbers"),
         }
         Ok(())
     }

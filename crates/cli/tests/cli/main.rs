@@ -7,3 +7,4 @@ mod formats;
 mod process;
 mod resume;
 mod streams;
+mod tasks;

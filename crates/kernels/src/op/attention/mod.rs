@@ -99,6 +99,23 @@ const TASKS_PER_THREAD: usize = 8;
 /// Up to this length the rows of the next head are asked for while one is computed: they stay in the second cache.
 const ASK_AHEAD: usize = 512;
 
+/// Where sequences lie, and which of their rows are keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a> {
+    /// Sequence `i` is the rows `offsets[i]..offsets[i + 1]`.
+    pub offsets: &'a [u32],
+    /// How many rows of each sequence are keys, the first ones, one at least; all where it is empty. The others look on: they are
+    /// queries, which no row sees, not even they themselves.
+    pub seen: &'a [u32],
+}
+
+impl<'a> From<&'a [u32]> for Sequences<'a> {
+    /// Every row is a key.
+    fn from(offsets: &'a [u32]) -> Self {
+        Self { offsets, seen: &[] }
+    }
+}
+
 /// `softmax(scale · Q Kᵀ) V` of each sequence and head. `qkv` is `[rows, qkv_width]`, a row being all queries, all keys, all
 /// values; `out` is `[rows, out_width]`; sequence `i` is the rows `offsets[i]..offsets[i + 1]`. Memory beside the buffers is
 /// bounded, whatever the length.
@@ -106,7 +123,7 @@ const ASK_AHEAD: usize = 512;
 /// # Panics
 /// Where a buffer has another size, the offsets are no offsets, or `heads` is no multiple of `kv_heads`.
 pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
-    attention_with::<F32>(Isa::active(), None, pool, qkv, offsets, shape, out);
+    attention_among(pool, qkv, offsets.into(), shape, false, out);
 }
 
 /// As [`attention`], with products of bf16 where the machine has an instruction for them, else of f32, which is then the faster.
@@ -114,9 +131,24 @@ pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionSha
 /// # Panics
 /// As [`attention`].
 pub fn attention_bf16(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
+    attention_among(pool, qkv, offsets.into(), shape, true, out);
+}
+
+/// As [`attention`] or, with `bf16`, [`attention_bf16`], of sequences some rows of which only look on.
+///
+/// # Panics
+/// As [`attention`], and where there are numbers of keys, but not one a sequence, or one that its sequence does not have.
+pub fn attention_among(
+    pool: &Pool,
+    qkv: &[f32],
+    sequences: Sequences<'_>,
+    shape: &AttentionShape,
+    bf16: bool,
+    out: &mut [f32],
+) {
     let isa = Isa::active();
-    let dots = bf16_dots(isa, shape);
-    attention_at(Level { isa, dots }, dots.is_some(), pool, qkv, offsets, shape, out);
+    let dots = if bf16 { bf16_dots(isa, shape) } else { None };
+    attention_at(Level { isa, dots }, dots.is_some(), pool, qkv, sequences, shape, out);
 }
 
 /// The instructions that [`attention_bf16`] takes; without them it is of f32.
@@ -131,12 +163,12 @@ pub(crate) fn attention_at(
     bf16: bool,
     pool: &Pool,
     qkv: &[f32],
-    offsets: &[u32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     out: &mut [f32],
 ) {
     let attend = if bf16 { attention_with::<Bf16> } else { attention_with::<F32> };
-    attend(level.isa, level.dots, pool, qkv, offsets, shape, out);
+    attend(level.isa, level.dots, pool, qkv, sequences, shape, out);
 }
 
 fn attention_with<F: Operand>(
@@ -144,7 +176,7 @@ fn attention_with<F: Operand>(
     dots: Option<Dots>,
     pool: &Pool,
     qkv: &[f32],
-    offsets: &[u32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     out: &mut [f32],
 ) {
@@ -152,7 +184,9 @@ fn attention_with<F: Operand>(
     let rows = out.len() / shape.out_width();
     assert_eq!(out.len(), rows * shape.out_width(), "out is [rows, {}]", shape.out_width());
     assert_eq!(qkv.len(), rows * shape.qkv_width(), "qkv is [{rows}, {}]", shape.qkv_width());
+    let Sequences { offsets, seen } = sequences;
     let sequences = super::sequences(offsets, rows);
+    assert!(seen.is_empty() || seen.len() == sequences, "{} numbers of keys of {sequences} sequences", seen.len());
     let length = |i: usize| (offsets[i + 1] - offsets[i]) as usize;
     // Consecutive heads of a short sequence make one task, because their rows are neighbours in memory; a long sequence has one
     // for each head and block of queries.
@@ -182,6 +216,8 @@ fn attention_with<F: Operand>(
         let within = task - starts[sequence];
         let (group, block) = (within / blocks, within % blocks);
         let n = length(sequence);
+        let keys = seen.get(sequence).map_or(n, |&seen| seen as usize);
+        assert!((1..=n).contains(&keys), "{keys} keys of {n} rows");
         let queries = block * n / blocks..(block + 1) * n / blocks;
         let end = shape.kv_heads.min((group + 1) * heads);
         let first_row = offsets[sequence] as usize;
@@ -192,7 +228,7 @@ fn attention_with<F: Operand>(
                 let (memory, format) = (&mut scratch.buffer, PhantomData::<F>);
                 isa.run_with(
                     dots,
-                    Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory, format },
+                    Head { qkv, out: &parts, shape, first_row, n, keys, queries, kv_head, more, memory, format },
                 );
             }
         });

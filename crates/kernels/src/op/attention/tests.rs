@@ -17,7 +17,7 @@ const MASKS: [Mask; 5] = [Mask::Full, Mask::Causal, Mask::Window(0), Mask::Windo
 
 fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
     let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
-    attention_with::<F32>(isa, None, pool, qkv, offsets, shape, &mut out);
+    attention_with::<F32>(isa, None, pool, qkv, offsets.into(), shape, &mut out);
     out.to_vec()
 }
 
@@ -40,7 +40,7 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
     // Without the instruction for bf16, and with it where there is one.
     for dots in [None, isa.dots(Numbers::Bf16)] {
         let mut out = Misaligned::of(&vec![f32::NAN; rows * shape.out_width()]);
-        attention_with::<Bf16>(isa, dots, &one, &qkv, offsets, shape, &mut out);
+        attention_with::<Bf16>(isa, dots, &one, &qkv, offsets.into(), shape, &mut out);
         let error = oracle::largest_difference(&out, &wanted);
         assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
     }
@@ -81,7 +81,7 @@ fn a_sequence_is_the_same_alone_and_in_company() {
             assert!(one == two && two == three, "{}", isa.name());
             let bf16 = |pool: &Pool, qkv: &[f32], offsets: &[u32]| {
                 let mut out = vec![f32::NAN; qkv.len() / width * out_width];
-                attention_with::<Bf16>(isa, isa.dots(Numbers::Bf16), pool, qkv, offsets, &shape, &mut out);
+                attention_with::<Bf16>(isa, isa.dots(Numbers::Bf16), pool, qkv, offsets.into(), &shape, &mut out);
                 bits(&out)
             };
             let all = bf16(&Pool::shared(Some(2)), &qkv, &offsets);
@@ -143,4 +143,36 @@ fn a_long_sequence_is_a_row_at_a_time() {
         let wanted: f64 = (0..n).map(|other| score(other).exp() / sum * f64::from(qkv[other * 3 + 2])).sum();
         assert!((f64::from(out[row]) - wanted).abs() < ATTENTION_ERROR, "row {row}");
     }
+}
+
+/// A row that only looks on gets what it would get as the last of the keys' sequence without being one, and changes nothing for them.
+#[test]
+fn rows_that_look_on_see_the_keys_and_are_not_seen() {
+    each_isa("attention of onlookers", |isa| {
+        for (n, keys) in [(9, 4), (40, 39), (70, 1), (KEYS + 90, KEYS + 3)] {
+            let shape = shape(4, 2, 16, Mask::Full);
+            let (width, out_width) = (shape.qkv_width(), shape.out_width());
+            let qkv = oracle::numbers(8, 2 * n * width);
+            let offsets = [0, n as u32, 2 * n as u32];
+            for pool in pools() {
+                let mut out = vec![f32::NAN; 2 * n * out_width];
+                let sequences = Sequences { offsets: &offsets, seen: &[keys as u32, n as u32] };
+                attention_with::<F32>(isa, None, &pool, &qkv, sequences, &shape, &mut out);
+                let alone = run(isa, &pool, &qkv[..keys * width], &[0, keys as u32], &shape);
+                assert_eq!(bits(&out[..keys * out_width]), bits(&alone), "{} {n} {keys}", isa.name());
+                let all = run(isa, &pool, &qkv[n * width..], &[0, n as u32], &shape);
+                assert_eq!(bits(&out[n * out_width..]), bits(&all), "{} {n} {keys}", isa.name());
+                // The queries of the onlookers over the keys: the oracle with their keys and values left out.
+                for row in keys..n {
+                    let mut rows = qkv[..keys * width].to_vec();
+                    rows[..out_width].copy_from_slice(&qkv[row * width..][..out_width]);
+                    let heads = Heads { heads: 4, kv_heads: 2, dim: 16, scale: 0.25, causal: false, reach: None };
+                    let wanted = oracle::attention(&rows, &[0, keys as u32], &heads);
+                    let found = &out[row * out_width..][..out_width];
+                    let error = oracle::largest_difference(found, &wanted[..out_width]);
+                    assert!(error <= ATTENTION_ERROR, "{} {n} {keys} row {row}: {error:e}", isa.name());
+                }
+            }
+        }
+    });
 }
