@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from folders import save_weights, seeded_state, write_json
+from safetensors.numpy import load_file
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SparseEncoder
 from texts import TEXTS
 from transformers import (
@@ -302,6 +303,19 @@ def multi_vector(root: Path):
     keep(root, "tiny_bert", whole, vectors(whole))
 
 
+def stanford(root: Path):
+    """Stanford's ColBERT: one checkpoint with the projection in it, and a file of settings."""
+    whole = assemble(root, "tiny_bert", "tiny_colbert_stanford")
+    configuration(whole, architectures=["HF_ColBERT"])
+    state = {"bert." + name: value for name, value in load_file(whole / "model.safetensors").items()}
+    rng = np.random.Generator(np.random.PCG64(34))
+    state["linear.weight"] = (rng.standard_normal((8, 32)) / np.sqrt(32)).astype(np.float32)
+    save_weights(whole / "model.safetensors", state)
+    settings = {"query_token_id": "_", "doc_token_id": "%", "query_maxlen": 14, "doc_maxlen": 36}
+    write_json(whole / "artifact.metadata", {**settings, "mask_punctuation": True, "attend_to_mask_tokens": False})
+    keep(root, "tiny_bert", whole, vectors(whole))
+
+
 def vectors(whole: Path):
     model = MultiVectorEncoder(str(whole), device="cpu", local_files_only=True).double()
     queries = [model.encode_query([text])[0].double() for text in FEW]
@@ -347,6 +361,13 @@ def joint(root: Path):
         golden["documents"].append(rounded(tokens / np.linalg.norm(tokens, axis=1, keepdims=True)))
     keep(root, "tiny_bert", whole, golden)
 
+    # The two layers as the makers of bge-m3 publish them.
+    whole = assemble(root, "tiny_joint", "tiny_joint_torch", modules=True)
+    for name, tensors in {"sparse_linear": lexical, "colbert_linear": colbert}.items():
+        (whole / f"{name}.safetensors").unlink()
+        torch.save({key: torch.from_numpy(value) for key, value in tensors.items()}, whole / f"{name}.pt")
+    keep(root, "tiny_joint", whole, {key: golden[key] for key in ["texts", "sparse", "documents"]})
+
 
 def make(root: Path):
     rerankers(root)
@@ -354,5 +375,6 @@ def make(root: Path):
     yes_no(root, tied=False)
     sparse(root)
     multi_vector(root)
+    stanford(root)
     joint(root)
     shutil.rmtree(root / "whole")

@@ -302,7 +302,7 @@ pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Resul
     let load = |spec: &Spec| match spec {
         Spec::Normalize => Ok(Head::L2),
         Spec::Dense(dense) => {
-            let weights = embral_formats::safetensors::open(&dense.weights)?;
+            let weights = embral_formats::open_layer(&dense.weights)?;
             // A file of one layer and nothing else, as bge-m3 has it, names its parts alone.
             let (weight, bias) = match weights.contains("linear.weight") {
                 true => ("linear.weight", "linear.bias"),

@@ -156,7 +156,7 @@ fn load_sparse(
             Ok(Sparse::Terms { head, pooling: *pooling, twice: *twice })
         }
         SparseSpec::Tokens { weights } => {
-            let weights = embral_formats::safetensors::open(weights)?;
+            let weights = embral_formats::open_layer(weights)?;
             Ok(Sparse::Weight { head: heads::token_weight(backend, &*weights)?, without: tokenizer.special_ids() })
         }
     }

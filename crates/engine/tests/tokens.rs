@@ -13,8 +13,9 @@ const MAX_ABS: f64 = 3e-6;
 const MAX_WEIGHT: f64 = 3e-5;
 /// Largest difference of MaxSim for its size; the reference computes it in f32.
 const MAX_SIMILARITY: f64 = 3e-6;
-const SPARSE: [&str; 3] = ["tiny_splade", "tiny_splade_sum", "tiny_joint"];
-const MULTI: [&str; 3] = ["tiny_colbert", "tiny_colbert_pylate", "tiny_joint"];
+const SPARSE: [&str; 4] = ["tiny_splade", "tiny_splade_sum", "tiny_joint", "tiny_joint_torch"];
+const MULTI: [&str; 5] =
+    ["tiny_colbert", "tiny_colbert_pylate", "tiny_colbert_stanford", "tiny_joint", "tiny_joint_torch"];
 
 fn config(golden: &TaskGolden) -> Config {
     Config::model(golden.folder().to_str().unwrap())

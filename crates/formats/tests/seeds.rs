@@ -10,6 +10,8 @@ mod safetensors;
 mod seeds;
 #[path = "../../../fuzz/cases/shard_index.rs"]
 mod shard_index;
+#[path = "../../../fuzz/cases/torch.rs"]
+mod torch;
 
 #[test]
 fn npy_files() {
@@ -29,4 +31,9 @@ fn safetensors_files() {
 #[test]
 fn shard_indices() {
     seeds::run("shard_index", shard_index::case);
+}
+
+#[test]
+fn torch_files() {
+    seeds::run("torch", torch::case);
 }

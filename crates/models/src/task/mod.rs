@@ -130,9 +130,9 @@ pub(crate) fn outputs(task: Task, config: &Value, folder: &Path, root: &Path) ->
     })
 }
 
-/// A linear layer that lies beside the encoder in a file of its own.
+/// A linear layer that lies beside the encoder in a file of its own: as safetensors or, where only that is there, as PyTorch saves it.
 fn linear_file(folder: &Path, stem: &str) -> Option<PathBuf> {
-    Some(folder.join(format!("{stem}.safetensors"))).filter(|path| path.is_file())
+    ["safetensors", "pt"].map(|end| folder.join(format!("{stem}.{end}"))).into_iter().find(|path| path.is_file())
 }
 
 /// A JSON file of the folder, as an object, if it is there.
