@@ -1,7 +1,7 @@
 //! What a caller may choose before a model is opened.
 
 use crate::default_model;
-use embral_models::{Scores, catalogue};
+use embral_models::{Scores, Task, catalogue};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
 pub use embral_tokenize::Truncation;
@@ -113,7 +113,11 @@ impl Config {
                 return Err(Error::new(ErrorKind::NotFound, format!("no model {model:?} in the catalogue"))
                     .hint("give \"auto\", or set Config::model and Config::dims"));
             };
-            let cut = of(entry.dims, entry.matryoshka).ok_or_else(|| {
+            let width = if entry.task == Task::Embedding { of(entry.dims, entry.matryoshka) } else { None };
+            let cut = width.ok_or_else(|| {
+                if entry.task != Task::Embedding {
+                    return entry.task.instead_of("an embedding model", std::path::Path::new(entry.repo));
+                }
                 let message = format!(
                     "{} gives vectors of {} components, or {:?} by a cut it was trained for; found {dims}",
                     entry.repo, entry.dims, entry.matryoshka
@@ -127,7 +131,7 @@ impl Config {
         }
         let fitting = catalogue::ENTRIES
             .iter()
-            .filter(|e| e.supported)
+            .filter(|e| e.supported && e.task == Task::Embedding)
             .filter_map(|e| Some((e, of(e.dims, e.matryoshka)?)))
             .min_by_key(|(e, cut)| (cut.is_some(), e.size_mb));
         match fitting {
@@ -160,5 +164,7 @@ mod tests {
         }
         assert!(Config::for_dimension(7, "auto").is_err());
         assert!(Config::for_dimension(100, "all-MiniLM-L6-v2").unwrap_err().to_string().contains("384"));
+        assert!(Config::for_dimension(1, "ms-marco-MiniLM-L6-v2").unwrap_err().to_string().contains("embral rerank"));
+        assert!(Config::for_dimension(96, "auto").is_err(), "a width of token vectors is none of texts");
     }
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 use embral_cpu::Cpu;
 use embral_forward::Head;
-use embral_models::ModelFolder;
+use embral_models::{ModelFolder, Task};
 use embral_tokenize::Encoded;
 use embral_types::{Batch, Error, ErrorKind, Pooling, Result};
 
@@ -87,6 +87,17 @@ impl Logits {
                 Err(Error::new(ErrorKind::Mismatch, message).hint("tokenizer and weights are of different models"))
             }
         }
+    }
+}
+
+/// What the model that `config` names is for, as its folder says.
+///
+/// # Errors
+/// Where the model is not found, or its configuration cannot be read.
+pub fn task(config: &Config) -> Result<Task> {
+    match config.model.as_deref().filter(|name| *name != crate::default_model::NAME) {
+        None => Ok(Task::Embedding),
+        Some(name) => Ok(ModelFolder::read(&locate(name, config)?)?.task),
     }
 }
 

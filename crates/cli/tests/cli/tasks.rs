@@ -143,6 +143,28 @@ fn sparse_and_multi_vector_outputs_are_json_lines() {
 }
 
 #[test]
+fn info_says_what_a_model_is_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    for (name, expected) in [
+        ("tiny_reranker", vec!["task          classification", "labels        LABEL_0"]),
+        ("tiny_classifier", vec!["labels        contradiction, entailment, neutral"]),
+        ("tiny_yes_no", vec!["task          generation"]),
+        ("tiny_splade_sum", vec!["task          sparse"]),
+        ("tiny_colbert", vec!["task          multi-vector", "dimensions    8"]),
+        ("tiny_joint", vec!["task          embedding", "dimensions    32", "pooling       cls"]),
+    ] {
+        place(at, name);
+        let out = good(at, &format!("models info ./{name}"));
+        assert!(expected.iter().all(|line| out.contains(line)), "{name}: {out}");
+        let json: Value = serde_json::from_str(&good(at, &format!("models info ./{name} --json"))).unwrap();
+        assert!(out.contains(json["task"].as_str().unwrap()), "{json}");
+    }
+    let known = good(at, "models list --catalogue");
+    assert!(known.lines().any(|l| l.starts_with("cross-encoder/ms-marco-MiniLM-L6-v2 ") && l.contains("reranking")));
+}
+
+#[test]
 fn what_does_not_go_together_is_said_with_what_does() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();

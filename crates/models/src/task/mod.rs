@@ -36,6 +36,17 @@ pub enum Task {
 }
 
 impl Task {
+    /// The name of the task.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedding => "embedding",
+            Self::Classification => "classification",
+            Self::Generation => "generation",
+            Self::Sparse => "sparse",
+            Self::MultiVector => "multi-vector",
+        }
+    }
+
     /// What a model of the task is called, with its article.
     pub fn noun(self) -> &'static str {
         match self {
