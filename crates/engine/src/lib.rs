@@ -12,7 +12,8 @@
 //!
 //! [`Embedder::open`] takes a folder, a name or an `org/name` of the Hugging Face hub and gives the vectors that
 //! sentence-transformers gives. The vector of a text is bitwise the same alone, in any batch, in any order and at any thread
-//! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
+//! count. The same holds of what other models give: [`Reranker`] and [`Classifier`] scores, [`SparseEmbedder`] weights of vocabulary
+//! entries, [`MultiVectorEmbedder`] one vector a token, [`JointEmbedder`] several of these at once. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
 
 mod classifier;
 mod config;

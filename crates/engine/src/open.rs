@@ -61,6 +61,10 @@ pub(crate) fn native(
     precisions: &Precisions,
     packed: Option<&PackedCache>,
 ) -> Result<Opened<Native<Cpu>>> {
+    if config.scores.is_some() {
+        let message = "scores is about rerankers and classifiers, and this model gives vectors";
+        return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
+    }
     let folder = ModelFolder::read(path)?;
     let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).map(|e| e.pooling)).is_some();
     match folder.task {

@@ -164,6 +164,8 @@ fn a_model_of_another_task_says_what_it_is_and_what_to_use() {
     said(Reranker::with_config(Config::default()).unwrap_err(), ["the name of a reranker", "cross-encoder/"]);
     let dims = Config { dims: Some(1), ..config(&reranker) };
     said(Reranker::with_config(dims).unwrap_err(), ["dims is about the vector", "leave it out"]);
+    let scored = Config { scores: Some(Scores::Logits), ..config(&bert) };
+    said(Embedder::with_config(scored).unwrap_err(), ["scores is about rerankers", "leave it out"]);
     let softmax = Config { scores: Some(Scores::Softmax), ..config(&reranker) };
     said(Reranker::with_config(softmax).unwrap_err(), ["softmax", "sigmoid"]);
 }
