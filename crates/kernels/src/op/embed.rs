@@ -13,18 +13,18 @@ pub struct EmbedTables<'a> {
     pub word: &'a [f32],
     /// One row a position, and the row of position 0.
     pub position: Option<(&'a [f32], usize)>,
-    /// Token types, of which every token has the first.
-    pub kind: Option<&'a [f32]>,
+    /// One row a token type, and the type of each token; none where all have the first.
+    pub kind: Option<(&'a [f32], &'a [u8])>,
     /// The width of a row.
     pub width: usize,
     /// The sum is multiplied by it.
     pub scale: f32,
 }
 
-/// `out[t] = norm(scale · (word[ids[t]] + position[offset + t - start of its sequence] + kind[0]))`, `[ids.len(), width]`.
+/// `out[t] = norm(scale · (word[ids[t]] + position[offset + t - start of its sequence] + kind[type[t]]))`, `[ids.len(), width]`.
 ///
 /// # Panics
-/// Where an id or a position has no row, or a buffer has another size.
+/// Where an id, a position or a token type has no row, or a buffer has another size.
 pub fn embed(
     pool: &Pool,
     ids: &[u32],
@@ -54,7 +54,10 @@ pub(crate) fn embed_with(
         norm.check();
         assert_eq!(norm.gamma.len(), width, "the normalisation has the width of the tables");
     }
-    assert!(tables.kind.is_none_or(|kind| kind.len() >= width), "there is a first token type");
+    if let Some((kind, types)) = tables.kind {
+        assert!(kind.len() >= width, "there is a first token type");
+        assert!(types.is_empty() || types.len() == ids.len(), "{} token types of {} tokens", types.len(), ids.len());
+    }
     split_rows(pool, out, width, 1, &|first, out| isa.run(Rows { ids, offsets, tables, norm, first, out }));
 }
 
@@ -83,10 +86,13 @@ impl Kernel for Rows<'_> {
             let word = table_row(tables.word, ids[token] as usize, width);
             let place = token - offsets[sequence] as usize;
             let position = tables.position.map(|(table, first)| table_row(table, first + place, width));
+            let kind = tables
+                .kind
+                .map(|(table, types)| table_row(table, types.get(token).copied().unwrap_or(0).into(), width));
             for (i, part) in out.chunks_mut(S::LANES).enumerate() {
                 let columns = i * S::LANES..i * S::LANES + part.len();
                 let mut v = s.read(&word[columns.clone()]);
-                if let Some(kind) = tables.kind {
+                if let Some(kind) = kind {
                     v = s.add(v, s.read(&kind[columns.clone()]));
                 }
                 if let Some(position) = position {
@@ -128,13 +134,21 @@ mod tests {
                 let ids = [3, 19, 0, 7, 7, 1];
                 let offsets = [0, 2, 2, 6];
                 let positions = [0, 1, 0, 1, 2, 3];
-                let t =
-                    EmbedTables { word: &words, position: Some((&places, 2)), kind: Some(&kind), width, scale: 2.0 };
-                let sums: Vec<f64> = ids
-                    .iter()
-                    .zip(positions)
-                    .flat_map(|(&id, p)| (0..width).map(move |c| (id as usize * width + c, (p + 2) * width + c, c)))
-                    .map(|(w, p, c)| 2.0 * (f64::from(words[w]) + f64::from(places[p]) + f64::from(kind[c])))
+                let types: &[u8] = if width % 2 == 0 { &[] } else { &[0, 1, 0, 0, 1, 1] };
+                let t = EmbedTables {
+                    word: &words,
+                    position: Some((&places, 2)),
+                    kind: Some((&kind, types)),
+                    width,
+                    scale: 2.0,
+                };
+                let wide = |table: &[f32], row: usize, c: usize| f64::from(table[row * width + c]);
+                let sums: Vec<f64> = (0..ids.len())
+                    .flat_map(|t| (0..width).map(move |c| (t, c)))
+                    .map(|(t, c)| {
+                        let kind = wide(&kind, types.get(t).copied().unwrap_or(0).into(), c);
+                        2.0 * (wide(&words, ids[t] as usize, c) + wide(&places, positions[t] + 2, c) + kind)
+                    })
                     .collect();
                 let n = Norm { kind: NormKind::Rms, gamma: &gamma, beta: None, eps: 1e-5 };
                 let normed = oracle::norm(&sums, &gamma, None, 1e-5, true);
