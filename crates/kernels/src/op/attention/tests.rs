@@ -299,15 +299,26 @@ fn keys_and_queries_of_distances_are_added_to_the_scores() {
     });
 }
 
-/// A row that only looks on gets what it would get as the last of the keys' sequence without being one, and changes nothing for them.
+/// A row that only looks on gets what it would get as a row of the keys' sequence without being a key, and changes nothing for them.
 #[test]
 fn rows_that_look_on_see_the_keys_and_are_not_seen() {
-    each_isa("attention of onlookers", |isa| {
-        for (n, keys) in [(9, 4), (40, 39), (70, 1), (KEYS + 90, KEYS + 3)] {
-            let shape = shape(4, 2, 16, Mask::Full);
-            let (width, out_width) = (shape.qkv_width(), shape.out_width());
-            let qkv = oracle::numbers(8, 2 * n * width);
-            let offsets = [0, n as u32, 2 * n as u32];
+    for (n, keys) in [(9, 4), (40, 39), (70, 1), (KEYS + 90, KEYS + 3)] {
+        let shape = shape(4, 2, 16, Mask::Full);
+        let (width, out_width) = (shape.qkv_width(), shape.out_width());
+        let qkv = oracle::numbers(8, 2 * n * width);
+        let offsets = [0, n as u32, 2 * n as u32];
+        // The onlookers' queries in the places of those of the keys, as many at a time as there are.
+        let heads = Heads { heads: 4, kv_heads: 2, dim: 16, scale: 0.25, causal: false, reach: None };
+        let mut wanted = Vec::new();
+        for some in qkv[keys * width..n * width].chunks(keys * width) {
+            let mut rows = qkv[..keys * width].to_vec();
+            for (row, onlooker) in rows.chunks_exact_mut(width).zip(some.chunks_exact(width)) {
+                row[..out_width].copy_from_slice(&onlooker[..out_width]);
+            }
+            let found = oracle::attention(&rows, &[0, keys as u32], &heads);
+            wanted.extend_from_slice(&found[..some.len() / width * out_width]);
+        }
+        each_isa("attention of onlookers", |isa| {
             for pool in pools() {
                 let mut out = vec![f32::NAN; 2 * n * out_width];
                 let sequences = Sequences { offsets: &offsets, seen: &[keys as u32, n as u32] };
@@ -316,17 +327,33 @@ fn rows_that_look_on_see_the_keys_and_are_not_seen() {
                 assert_eq!(bits(&out[..keys * out_width]), bits(&alone), "{} {n} {keys}", isa.name());
                 let all = run(isa, &pool, &qkv[n * width..], &[0, n as u32], &shape);
                 assert_eq!(bits(&out[n * out_width..]), bits(&all), "{} {n} {keys}", isa.name());
-                // The queries of the onlookers over the keys: the oracle with their keys and values left out.
-                for row in keys..n {
-                    let mut rows = qkv[..keys * width].to_vec();
-                    rows[..out_width].copy_from_slice(&qkv[row * width..][..out_width]);
-                    let heads = Heads { heads: 4, kv_heads: 2, dim: 16, scale: 0.25, causal: false, reach: None };
-                    let wanted = oracle::attention(&rows, &[0, keys as u32], &heads);
-                    let found = &out[row * out_width..][..out_width];
-                    let error = oracle::largest_difference(found, &wanted[..out_width]);
-                    assert!(error <= ATTENTION_ERROR, "{} {n} {keys} row {row}: {error:e}", isa.name());
-                }
+                let error = oracle::largest_difference(&out[keys * out_width..n * out_width], &wanted);
+                assert!(error <= ATTENTION_ERROR, "{} {n} {keys}: {error:e}", isa.name());
             }
-        }
-    });
+        });
+    }
+}
+
+#[test]
+fn a_bias_is_by_place_for_rows_that_look_on_too() {
+    for (n, keys) in [(9, 4), (40, 39), (KEYS + 90, KEYS + 3)] {
+        let shape = shape(2, 2, 8, Mask::Full);
+        let values = distance_bias(2);
+        let bias = DistanceBias { values: &values, heads: 2 };
+        let qkv = oracle::numbers(9, n * shape.qkv_width());
+        let offsets = [0, n as u32];
+        let heads = Heads { heads: 2, kv_heads: 2, dim: 8, scale: f64::from(shape.scale), causal: false, reach: None };
+        let wanted = oracle::attention_biased(&qkv, &offsets, &heads, &|head, query, key| {
+            let distance = (key as i64 - query as i64).clamp(-7, 7) + 7;
+            if key < keys { f64::from(values[head * 15 + distance as usize]) } else { f64::NEG_INFINITY }
+        });
+        each_isa("attention bias of onlookers", |isa| {
+            let mut out = vec![f32::NAN; n * shape.out_width()];
+            let sequences = Sequences { offsets: &offsets, seen: &[keys as u32] };
+            let pool = Pool::shared(Some(2));
+            attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, sequences, &shape, bias, &mut out);
+            let error = oracle::largest_difference(&out, &wanted);
+            assert!(error <= ATTENTION_ERROR, "{} {n} {keys}: {error:e}", isa.name());
+        });
+    }
 }
