@@ -43,11 +43,11 @@ impl Logits {
         let _busy = self.session.pool.busy();
         let mut batch = Batch::default();
         batch.push(&encoded.ids);
-        self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.width()]).map(|_| ())
+        self.opened.encoder.encode(&batch, 0, &mut vec![0.0; self.row_width()]).map(|_| ())
     }
 
     /// Logits of a row.
-    pub(crate) fn width(&self) -> usize {
+    pub(crate) fn row_width(&self) -> usize {
         self.opened.info.dimensions
     }
 
@@ -58,7 +58,7 @@ impl Logits {
         bytes: &dyn Fn(usize) -> usize,
         encode: &(dyn Fn(usize) -> Result<Encoded> + Sync),
     ) -> Result<Vec<f32>> {
-        let width = self.width();
+        let width = self.row_width();
         let mut out = vec![0.0; count * width];
         let encode = |index: usize| encode(index).and_then(|encoded| self.with_segments(encoded));
         self.session.run(&Texts { count, bytes, encode: &encode }, &mut |work| {

@@ -227,7 +227,7 @@ impl Reranker {
 
     /// One score a row: of the one logit, or of the difference of two.
     fn finish(&self, rows: Vec<f32>) -> Vec<f32> {
-        let mut scores = match self.logits.width() {
+        let mut scores = match self.logits.row_width() {
             2 => rows.chunks_exact(2).map(|answers| answers[0] - answers[1]).collect(),
             _ => rows,
         };
