@@ -23,6 +23,9 @@ from transformers import (
     BertModel,
     Qwen3Config,
     Qwen3ForCausalLM,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+    XLMRobertaModel,
     pipeline,
 )
 
@@ -166,6 +169,25 @@ def rerankers(root: Path):
             rows.append(model(**features).logits[0].softmax(-1).numpy())
     golden["pair_scores"] = rounded(rows)
     keep(root, "tiny_bert", whole, golden)
+
+
+def xlm_roberta_reranker(root: Path):
+    """The form of bge-reranker: pairs without token types, two marks between the texts, and a head of two layers."""
+    whole = assemble(root, "tiny_xlm_roberta", "tiny_xlm_roberta_reranker")
+    config = configuration(
+        whole,
+        architectures=["XLMRobertaForSequenceClassification"],
+        id2label={"0": "LABEL_0"},
+        label2id={"LABEL_0": 0},
+    )
+    settings = json.loads((whole / "tokenizer_config.json").read_text())
+    write_json(whole / "tokenizer_config.json", {**settings, "model_input_names": ["input_ids", "attention_mask"]})
+    model = XLMRobertaForSequenceClassification(XLMRobertaConfig(**config))
+    save_weights(whole / "model.safetensors", seeded_state(model, 20_277))
+    model = CrossEncoder(str(whole), device="cpu", local_files_only=True)
+    golden = {"pairs": PAIRS, "scores": rounded(scores(model, PAIRS)[:, None]), "pair_ids": pair_ids(model, PAIRS)}
+    assert not any(pair["segments"] for pair in golden["pair_ids"])
+    keep(root, "tiny_xlm_roberta", whole, golden)
 
 
 IDENTITY = "torch.nn.modules.linear.Identity"
@@ -329,24 +351,46 @@ def vectors(whole: Path):
 
 
 def joint(root: Path):
-    """The heads of bge-m3 over a BERT: one vector, token weights and token vectors, by their definition in FlagEmbedding."""
+    """The heads of bge-m3 over a BERT: one vector, token weights and token vectors."""
     whole = assemble(root, "tiny_bert", "tiny_joint", modules=True)
     (whole / "1_Pooling" / "config.json").write_bytes(files_of(root, "tiny_bert_cls")["1_Pooling/config.json"])
-    rng = np.random.Generator(np.random.PCG64(33))
+    golden, layers = joint_heads(whole, 33, BertModel, [f"[{t}]" for t in ["CLS", "SEP", "PAD", "UNK"]])
+    keep(root, "tiny_bert", whole, golden)
+
+    # The two layers as the makers of bge-m3 publish them.
+    whole = assemble(root, "tiny_joint", "tiny_joint_torch", modules=True)
+    for name, tensors in layers.items():
+        (whole / f"{name}.safetensors").unlink()
+        torch.save({key: torch.from_numpy(value) for key, value in tensors.items()}, whole / f"{name}.pt")
+    keep(root, "tiny_joint", whole, {key: golden[key] for key in ["texts", "sparse", "documents"]})
+
+    # And over what bge-m3 is.
+    whole = assemble(root, "tiny_xlm_roberta", "tiny_joint_xlm_roberta", modules=True)
+    golden, _ = joint_heads(whole, 35, XLMRobertaModel, ["<s>", "</s>", "<pad>", "<unk>"])
+    keep(root, "tiny_xlm_roberta", whole, golden)
+
+
+def joint_heads(whole: Path, seed, model_class, special):
+    """Writes the two heads of bge-m3 into a folder; what they give by their definition in FlagEmbedding, and their tensors."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    hidden = json.loads((whole / "config.json").read_text())["hidden_size"]
+    limit = AutoTokenizer.from_pretrained(whole).model_max_length
+    limits = whole / "sentence_bert_config.json"
+    limit = json.loads(limits.read_text())["max_seq_length"] if limits.exists() else limit
 
     def layer(outputs):
-        weight = (rng.standard_normal((outputs, 32)) / np.sqrt(32)).astype(np.float32)
+        weight = (rng.standard_normal((outputs, hidden)) / np.sqrt(hidden)).astype(np.float32)
         return {"weight": weight, "bias": (0.1 * rng.standard_normal(outputs)).astype(np.float32)}
 
     lexical, colbert = layer(1), layer(8)
     save_weights(whole / "sparse_linear.safetensors", lexical)
     save_weights(whole / "colbert_linear.safetensors", colbert)
     tokenizer = AutoTokenizer.from_pretrained(whole)
-    model = BertModel.from_pretrained(whole, add_pooling_layer=False).double().eval()
-    unused = {tokenizer.convert_tokens_to_ids(f"[{t}]") for t in ["CLS", "SEP", "PAD", "UNK"]}
+    model = model_class.from_pretrained(whole, add_pooling_layer=False).double().eval()
+    unused = set(tokenizer.convert_tokens_to_ids(special))
     golden = {"texts": FEW, "dense": [], "sparse": [], "documents": []}
     for text in FEW:
-        ids = tokenizer([text], truncation=True, max_length=32, return_tensors="pt")
+        ids = tokenizer([text], truncation=True, max_length=limit, return_tensors="pt")
         with torch.no_grad():
             rows = model(**ids).last_hidden_state[0].numpy()
         vector = rows[0] / np.linalg.norm(rows[0])
@@ -359,18 +403,12 @@ def joint(root: Path):
         golden["dense"] += rounded([vector])
         golden["sparse"].append({"ids": sorted(best), "weights": [float(f"{best[i]:.8g}") for i in sorted(best)]})
         golden["documents"].append(rounded(tokens / np.linalg.norm(tokens, axis=1, keepdims=True)))
-    keep(root, "tiny_bert", whole, golden)
-
-    # The two layers as the makers of bge-m3 publish them.
-    whole = assemble(root, "tiny_joint", "tiny_joint_torch", modules=True)
-    for name, tensors in {"sparse_linear": lexical, "colbert_linear": colbert}.items():
-        (whole / f"{name}.safetensors").unlink()
-        torch.save({key: torch.from_numpy(value) for key, value in tensors.items()}, whole / f"{name}.pt")
-    keep(root, "tiny_joint", whole, {key: golden[key] for key in ["texts", "sparse", "documents"]})
+    return golden, {"sparse_linear": lexical, "colbert_linear": colbert}
 
 
 def make(root: Path):
     rerankers(root)
+    xlm_roberta_reranker(root)
     yes_no(root, tied=True)
     yes_no(root, tied=False)
     sparse(root)

@@ -5,7 +5,8 @@ use embral_testkit::tasks::TaskGolden;
 
 /// Largest difference of a score: logits of size 1 in f32, as in golden.rs.
 const MAX_ABS: f64 = 3e-6;
-const RERANKERS: [&str; 4] = ["tiny_reranker", "tiny_reranker_saved", "tiny_yes_no", "tiny_yes_no_untied"];
+const RERANKERS: [&str; 5] =
+    ["tiny_reranker", "tiny_reranker_saved", "tiny_xlm_roberta_reranker", "tiny_yes_no", "tiny_yes_no_untied"];
 
 fn config(golden: &TaskGolden) -> Config {
     Config::model(golden.folder().to_str().unwrap())

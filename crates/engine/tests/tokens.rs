@@ -13,9 +13,16 @@ const MAX_ABS: f64 = 3e-6;
 const MAX_WEIGHT: f64 = 3e-5;
 /// Largest difference of MaxSim for its size; the reference computes it in f32.
 const MAX_SIMILARITY: f64 = 3e-6;
-const SPARSE: [&str; 4] = ["tiny_splade", "tiny_splade_sum", "tiny_joint", "tiny_joint_torch"];
-const MULTI: [&str; 5] =
-    ["tiny_colbert", "tiny_colbert_pylate", "tiny_colbert_stanford", "tiny_joint", "tiny_joint_torch"];
+const SPARSE: [&str; 5] =
+    ["tiny_splade", "tiny_splade_sum", "tiny_joint", "tiny_joint_torch", "tiny_joint_xlm_roberta"];
+const MULTI: [&str; 6] = [
+    "tiny_colbert",
+    "tiny_colbert_pylate",
+    "tiny_colbert_stanford",
+    "tiny_joint",
+    "tiny_joint_torch",
+    "tiny_joint_xlm_roberta",
+];
 
 fn config(golden: &TaskGolden) -> Config {
     Config::model(golden.folder().to_str().unwrap())
@@ -140,9 +147,11 @@ fn a_text_is_the_same_alone_and_in_company() {
 
 #[test]
 fn one_pass_gives_what_separate_passes_give() {
-    let golden = TaskGolden::load("tiny_joint");
-    let texts = golden.texts();
-    for precision in Precision::ALL {
+    for (name, precision) in
+        ["tiny_joint", "tiny_joint_xlm_roberta"].into_iter().flat_map(|name| Precision::ALL.map(|p| (name, p)))
+    {
+        let golden = TaskGolden::load(name);
+        let texts = golden.texts();
         let config = Config { precision, ..config(&golden) };
         let all = Joint { dense: true, sparse: true, multi_vector: true };
         let joint = JointEmbedder::with_config(config.clone(), all).unwrap().embed_batch(&texts).unwrap();
