@@ -119,6 +119,8 @@ pub struct Embedding<'a, B: Backend + ?Sized> {
     pub word: &'a B::Table,
     /// `[positions, width]`, and the row of the first position.
     pub position: Option<(&'a B::Table, usize)>,
+    /// A token that is at no place: it has the row before the first position, and those behind it do not count it.
+    pub padding: Option<u32>,
     /// `[kinds, width]`, one row a segment.
     pub kind: Option<&'a B::Table>,
     /// Factor of the sum.

@@ -84,10 +84,12 @@ impl<B: Backend> Suite<'_, B> {
             batch.push(&[3]);
             let mut sums = Vec::new();
             for (sequence, ids) in batch.sequences().enumerate() {
-                for (p, &id) in ids.iter().enumerate() {
-                    let segment = if sequence == LENGTHS.len() { segments[p] } else { 0 };
+                for (i, &id) in ids.iter().enumerate() {
+                    let segment = if sequence == LENGTHS.len() { segments[i] } else { 0 };
+                    let place = ids[..i].iter().filter(|&&before| before != 7).count();
+                    let row = if id == 7 { 1 } else { 2 + place };
                     sums.extend((0..width).map(|c| {
-                        let rows = at(&word, id as usize, c) + at(&position, 2 + p, c);
+                        let rows = at(&word, id as usize, c) + at(&position, row, c);
                         2.0 * (rows + at(&kind, segment.into(), c))
                     }));
                 }
@@ -108,8 +110,14 @@ impl<B: Backend> Suite<'_, B> {
         let b = self.backend;
         let norm = b.load_norm(NormKind::Layer, gamma, Some(beta), 1e-5).unwrap();
         let [word, position, kind] = tables.map(|table| b.load_table(table).unwrap());
-        let tables =
-            Embedding { word: &word, position: Some((&position, 2)), kind: Some(&kind), scale: 2.0, norm: Some(&norm) };
+        let tables = Embedding {
+            word: &word,
+            position: Some((&position, 2)),
+            padding: Some(7),
+            kind: Some(&kind),
+            scale: 2.0,
+            norm: Some(&norm),
+        };
         let mut y = b.buffer(batch.tokens(), width).unwrap();
         b.embed(&b.plan(batch).unwrap(), &tables, &mut y).unwrap();
         self.check("embed", &self.read(&y, wanted.len()), &wanted);

@@ -53,7 +53,11 @@ impl Backend for Cpu {
     fn embed(&self, plan: &Plan, tables: &Embedding<'_, Self>, y: &mut Buffer) -> Result<()> {
         let t = op::embed::EmbedTables {
             word: &tables.word.data,
-            position: tables.position.map(|(table, offset)| (&table.data[..], offset)),
+            position: tables.position.map(|(table, first)| op::embed::Positions {
+                table: &table.data,
+                first,
+                padding: tables.padding,
+            }),
             kind: tables.kind.map(|table| (&table.data[..], &plan.segments[..])),
             width: y.width,
             scale: tables.scale,

@@ -7,9 +7,9 @@ use crate::{
     session::Texts,
     token_model::{TokenModel, Wanted},
 };
-use embral_models::{Expansion, MaxSim, ModelFolder, Network, RoleSpec};
+use embral_models::{Expansion, MaxSim, ModelFolder, Network, RoleSpec, View};
 use embral_tokenize::{Encoded, Tokenizer};
-use embral_types::{Embeddings, Error, ErrorKind, Result};
+use embral_types::{Embeddings, Error, ErrorKind, Mask, Result};
 
 /// A model that gives every token of a text a vector: ColBERT, and bge-m3.
 ///
@@ -186,7 +186,26 @@ impl Expanding {
             let message = format!("queries are expanded to {length} tokens, and the model has {positions} positions");
             return Err(Error::new(ErrorKind::Mismatch, message).in_file(&folder.root));
         }
+        if let Network::Transformer { blueprint, .. } = &folder.network
+            && !spec.attend
+            && let Some(reach) =
+                blueprint.attention.views.iter().filter_map(reach).min().filter(|reach| *reach < spec.length)
+        {
+            let length = spec.length;
+            let message = format!(
+                "queries are expanded to {length} tokens that are not seen, and one further than {reach} tokens from the text would see none"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message).in_file(&folder.root));
+        }
         Ok(Self { id, length: spec.length, attend: spec.attend })
+    }
+}
+
+/// How far a token sees, where it does not see all.
+fn reach(view: &View) -> Option<usize> {
+    match view.mask {
+        Mask::Full | Mask::Causal => None,
+        Mask::Window(reach) | Mask::CausalWindow(reach) => Some(reach),
     }
 }
 

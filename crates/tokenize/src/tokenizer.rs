@@ -238,12 +238,13 @@ impl Tokenizer {
         }
     }
 
-    /// The number of tokens of `text` alone, without special tokens and whatever the limit; may stop counting behind `enough`.
-    /// A text that would be cut by its characters counts as `enough`.
+    /// Whether `text` alone would be cut by the number of its characters.
+    pub fn is_capped(&self, text: &str) -> bool {
+        self.cap(text).1
+    }
+
+    /// The number of tokens of `text` alone, without special tokens and whatever the limits; may stop counting behind `enough`.
     pub fn count(&self, text: &str, enough: usize) -> Result<usize> {
-        if self.cap(text).1 {
-            return Ok(enough);
-        }
         let mut ids = Vec::new();
         self.content(text, enough, &mut ids)?;
         Ok(ids.len())
