@@ -68,7 +68,8 @@ fn sparse_weights_are_those_of_the_reference() {
         sparse_near(name, &found, &golden.sparse());
         assert_eq!(embedder.embed_query(&texts).unwrap(), found);
         assert_eq!(embedder.embed_document(&texts).unwrap(), found);
-        assert_eq!(embedder.token(213).as_deref(), Some("日"));
+        let day = if name.ends_with("xlm_roberta") { 87 } else { 213 };
+        assert_eq!(embedder.token(day).as_deref(), Some("日"));
     }
 }
 
