@@ -13,8 +13,8 @@ pub struct EmbedTables<'a> {
     pub word: &'a [f32],
     /// Learned positions.
     pub position: Option<Positions<'a>>,
-    /// Token types, of which every token has the first.
-    pub kind: Option<&'a [f32]>,
+    /// One row a token type, and the type of each token; none where all have the first.
+    pub kind: Option<(&'a [f32], &'a [u8])>,
     /// The width of a row.
     pub width: usize,
     /// The sum is multiplied by it.
@@ -32,10 +32,10 @@ pub struct Positions<'a> {
     pub padding: Option<u32>,
 }
 
-/// `out[t] = norm(scale · (word[ids[t]] + position[first + place of t in its sequence] + kind[0]))`, `[ids.len(), width]`.
+/// `out[t] = norm(scale · (word[ids[t]] + position[first + place of t in its sequence] + kind[type[t]]))`, `[ids.len(), width]`.
 ///
 /// # Panics
-/// Where an id or a position has no row, or a buffer has another size.
+/// Where an id, a position or a token type has no row, or a buffer has another size.
 pub fn embed(
     pool: &Pool,
     ids: &[u32],
@@ -67,7 +67,10 @@ pub(crate) fn embed_with(
     }
     let has_row = |position: Positions<'_>| position.padding.is_none() || position.first > 0;
     assert!(tables.position.is_none_or(has_row), "there is a row before the first position");
-    assert!(tables.kind.is_none_or(|kind| kind.len() >= width), "there is a first token type");
+    if let Some((kind, types)) = tables.kind {
+        assert!(kind.len() >= width, "there is a first token type");
+        assert!(types.is_empty() || types.len() == ids.len(), "{} token types of {} tokens", types.len(), ids.len());
+    }
     split_rows(pool, out, width, 1, &|first, out| isa.run(Rows { ids, offsets, tables, norm, first, out }));
 }
 
@@ -103,10 +106,13 @@ impl Kernel for Rows<'_> {
                 table_row(position.table, if is_padding(token) { position.first - 1 } else { place }, width)
             });
             skipped += usize::from(is_padding(token));
+            let kind = tables
+                .kind
+                .map(|(table, types)| table_row(table, types.get(token).copied().unwrap_or(0).into(), width));
             for (i, part) in out.chunks_mut(S::LANES).enumerate() {
                 let columns = i * S::LANES..i * S::LANES + part.len();
                 let mut v = s.read(&word[columns.clone()]);
-                if let Some(kind) = tables.kind {
+                if let Some(kind) = kind {
                     v = s.add(v, s.read(&kind[columns.clone()]));
                 }
                 if let Some(position) = position {
@@ -176,18 +182,21 @@ mod tests {
                 let ids = [3, 19, 0, 7, 7, 1];
                 let offsets = [0, 2, 2, 6];
                 let positions = [0, 1, 0, 1, 2, 3];
+                let types: &[u8] = if width % 2 == 0 { &[] } else { &[0, 1, 0, 0, 1, 1] };
                 let t = EmbedTables {
                     word: &words,
                     position: Some(positions_of(&places, 2)),
-                    kind: Some(&kind),
+                    kind: Some((&kind, types)),
                     width,
                     scale: 2.0,
                 };
-                let sums: Vec<f64> = ids
-                    .iter()
-                    .zip(positions)
-                    .flat_map(|(&id, p)| (0..width).map(move |c| (id as usize * width + c, (p + 2) * width + c, c)))
-                    .map(|(w, p, c)| 2.0 * (f64::from(words[w]) + f64::from(places[p]) + f64::from(kind[c])))
+                let wide = |table: &[f32], row: usize, c: usize| f64::from(table[row * width + c]);
+                let sums: Vec<f64> = (0..ids.len())
+                    .flat_map(|t| (0..width).map(move |c| (t, c)))
+                    .map(|(t, c)| {
+                        let kind = wide(&kind, types.get(t).copied().unwrap_or(0).into(), c);
+                        2.0 * (wide(&words, ids[t] as usize, c) + wide(&places, positions[t] + 2, c) + kind)
+                    })
                     .collect();
                 let n = Norm { kind: NormKind::Rms, gamma: &gamma, beta: None, eps: 1e-5 };
                 let normed = oracle::norm(&sums, &gamma, None, 1e-5, true);
