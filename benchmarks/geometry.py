@@ -21,7 +21,7 @@ WORKS = {
     "one-query": ("queries.txt", 16, 1),
     "queries": ("queries.txt", 64, 32),
     "passages": ("passages.txt", 16, 16),
-    "mixed": ("mixed.txt", 32, 32),
+    "mixed": ("mixed.txt", 16, 16),
 }
 # name: (class, pooling, the configuration as published)
 SHAPES = {
