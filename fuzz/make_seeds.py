@@ -99,6 +99,49 @@ def shard_index_seeds():
         write("shard_index", name, compact({"weight_map": {"a": file}}))
 
 
+def state_dict(tensors):
+    """The pickle of protocol 2 that torch.save writes for a state dict of F32 tensors, each with a storage of its own."""
+    text = lambda s: b"X" + struct.pack("<I", len(s)) + s.encode()
+    number = lambda n: b"J" + struct.pack("<i", min(n, 2**31 - 1))
+    out = b"\x80\x02ccollections\nOrderedDict\nq\x00)R("
+    for key, (name, shape, offset) in enumerate(tensors):
+        values = 1
+        strides = []
+        for size in reversed(shape):
+            strides.insert(0, values)
+            values *= size
+        out += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\nFloatStorage\n"
+        out += text(str(key)) + text("cpu") + number(values) + b"tQ" + number(offset)
+        out += b"(" + b"".join(map(number, shape)) + b"t(" + b"".join(map(number, strides)) + b"t\x89"
+        out += b"ccollections\nOrderedDict\n)RtR"
+    return out + b"u."
+
+
+def torch_seeds():
+    layer = [("weight", [1, 4], 0), ("bias", [1], 0)]
+    storages = {"layer/data/0": struct.pack("<4f", 1, -2, 3, 0.5), "layer/data/1": struct.pack("<f", 0.25)}
+    good = {"layer/data.pkl": state_dict(layer), "layer/version": b"3\n", **storages}
+    write("torch", "layer", stored(good))
+    write("torch", "cut-off", stored(good)[:-40])
+    write("torch", "past-its-storage", stored({**good, "layer/data.pkl": state_dict([("weight", [1, 4], 1)])}))
+    write("torch", "absurd-shape", stored({**good, "layer/data.pkl": state_dict([("weight", [2**31 - 1, 2**31 - 1], 0)])}))
+    write("torch", "a-call", stored({**good, "layer/data.pkl": b"cos\nsystem\n(X\x04\x00\x00\x00truetR."}))
+    write("torch", "without-end", stored({**good, "layer/data.pkl": state_dict(layer)[:-1]}))
+    nested = b"\x80\x02)" + b"\x85" * 5000 + b"."
+    write("torch", "nested", stored({**good, "layer/data.pkl": nested}))
+    write("torch", "no-pickle", stored(storages))
+    write("torch", "compressed", zipped(good))
+
+
+def stored(files):
+    """A zip of files as they are, dated as the format begins, so that it is the same on every run."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
+    return out.getvalue()
+
+
 def npy(header, values, version=1):
     text = header.encode()
     length = struct.pack("<H", len(text)) if version == 1 else struct.pack("<I", len(text))
@@ -337,6 +380,7 @@ def parquet_seeds():
 if __name__ == "__main__":
     safetensors_seeds()
     gguf_seeds()
+    torch_seeds()
     shard_index_seeds()
     npy_seeds()
     packed_seeds()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from folders import halves, reference, save_weights, seeded_state, write_json
 from safetensors.numpy import load_file
+from texts import TEXTS
 from tiny_bert import modules, old_pooling, over
 from tiny_tokenizers import byte_level, byte_level_between, byte_fallback, unigram, word_piece
 from transformers import (
@@ -65,9 +66,13 @@ def folder_of(root: Path, name, config, tokenizer, pooling, special, extra=()):
     return folder
 
 
-def finish(folder, model, seed, attention=None, change=lambda state: state):
+def finish(folder, model, seed, attention=None, change=lambda state: state, texts=TEXTS):
     save_weights(folder / "model.safetensors", change(halves(seeded_state(model, seed))))
-    write_json(folder / "golden.json", reference(folder, attention=attention))
+    write_json(folder / "golden.json", reference(folder, texts, attention=attention))
+
+
+# The padding token in a text is at no place, in families whose positions start behind it.
+PADDED = [*TEXTS, "a <pad> cat sat <pad><pad> on the mat"]
 
 
 BERT_SIZES = {
@@ -94,7 +99,7 @@ def roberta(root):
         "eos_token_id": 2,
     }
     folder = folder_of(root, "tiny_roberta", config, tokenizer, "mean", roles(ANGLE))
-    finish(folder, RobertaModel(RobertaConfig(**config), add_pooling_layer=False), 20_263)
+    finish(folder, RobertaModel(RobertaConfig(**config), add_pooling_layer=False), 20_263, texts=PADDED)
     # The same tokeniser in the two files of the first models.
     part = root / "tiny_roberta_merges"
     part.mkdir()
@@ -129,7 +134,7 @@ def xlm_roberta(root):
         "eos_token_id": 2,
     }
     folder = folder_of(root, "tiny_xlm_roberta", config, tokenizer, "cls", roles(ANGLE))
-    finish(folder, XLMRobertaModel(XLMRobertaConfig(**config), add_pooling_layer=False), 20_264)
+    finish(folder, XLMRobertaModel(XLMRobertaConfig(**config), add_pooling_layer=False), 20_264, texts=PADDED)
     camembert = {
         "config.json": {**config, "architectures": ["CamembertModel"], "model_type": "camembert"},
         "1_Pooling/config.json": old_pooling("mean"),
@@ -171,7 +176,7 @@ def mpnet(root):
         "eos_token_id": 2,
     }
     folder = folder_of(root, "tiny_mpnet", config, tokenizer, "mean", roles(special))
-    finish(folder, MPNetModel(MPNetConfig(**config), add_pooling_layer=False), 20_268)
+    finish(folder, MPNetModel(MPNetConfig(**config), add_pooling_layer=False), 20_268, texts=PADDED)
 
 
 def deberta(root):

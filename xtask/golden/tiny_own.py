@@ -35,6 +35,9 @@ def seeded(shapes, seed):
     return halves(state)
 
 
+LONGEST = 64
+
+
 def golden(folder: Path, state, rows_of, pooling, tokenizer):
     """`rows_of(weights, ids)` in f64, pooled and normalised, held against itself in f32."""
 
@@ -48,7 +51,7 @@ def golden(folder: Path, state, rows_of, pooling, tokenizer):
             vectors.append(F.normalize(vector, dim=0).double().numpy())
         return np.stack(vectors), hidden.double().numpy()
 
-    tokenizer.enable_truncation(64)
+    tokenizer.enable_truncation(LONGEST)
     encoded = [tokenizer.encode(text).ids for text in TEXTS]
     (single, _), (double, hidden) = run(torch.float32), run(torch.float64)
     worst = float(np.abs(single - double).max())

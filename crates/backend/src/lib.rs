@@ -55,7 +55,8 @@ pub trait Backend: Send + Sync {
     /// A buffer with unspecified contents.
     fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
 
-    /// `y[t] = norm((word[id[t]] + position[offset + p(t)] + kind[0]) · scale)`, with `p(t)` the place of `t` in its sequence.
+    /// `y[t] = norm((word[id[t]] + position[offset + p(t)] + kind[s(t)]) · scale)`, with `p(t)` the place of `t` in its sequence and
+    /// `s(t)` its segment.
     fn embed(&self, plan: &Self::Plan, tables: &Embedding<'_, Self>, y: &mut Self::Buffer) -> Result<()>;
     /// `y = act(x Wᵀ + b)`, or the gated form where the weights are a gated pair.
     fn linear(&self, x: &Self::Buffer, w: &Self::Linear, activation: Activation, y: &mut Self::Buffer) -> Result<()>;
@@ -88,7 +89,8 @@ pub trait Backend: Send + Sync {
     ) -> Result<()>;
     /// Turns query and key in `qkv` by their place in the sequence.
     fn rotate(&self, plan: &Self::Plan, qkv: &mut Self::Buffer, attention: &Attention, rope: &Rope) -> Result<()>;
-    /// `y = softmax(scale · Q Kᵀ + bias) V`, per sequence and head.
+    /// `y = softmax(scale · Q Kᵀ + bias) V`, per sequence and head; the keys are the tokens that [`Batch::seen`] counts, and distances
+    /// are of places, also to those that are not seen.
     fn attention(
         &self,
         plan: &Self::Plan,
@@ -105,6 +107,8 @@ pub trait Backend: Send + Sync {
     fn finish(&self, x: &Self::Buffer, l2: bool, y: &mut Self::Buffer) -> Result<()>;
     /// Copies in all rows, `[rows, width]`, from values of just that length.
     fn write(&self, values: &[f32], y: &mut Self::Buffer) -> Result<()>;
+    /// `y` is the rows of `x` from `first` on, as many as it has.
+    fn rows(&self, x: &Self::Buffer, first: usize, y: &mut Self::Buffer) -> Result<()>;
     /// Copies out all rows, `[rows, width]`, into `out` of just that length. The only op that waits for the hardware.
     fn read(&self, x: &Self::Buffer, out: &mut [f32]) -> Result<()>;
 }
@@ -115,7 +119,9 @@ pub struct Embedding<'a, B: Backend + ?Sized> {
     pub word: &'a B::Table,
     /// `[positions, width]`, and the row of the first position.
     pub position: Option<(&'a B::Table, usize)>,
-    /// `[kinds, width]`; every token is of kind 0.
+    /// A token that is at no place: it has the row before the first position, and those behind it do not count it.
+    pub padding: Option<u32>,
+    /// `[kinds, width]`, one row a segment.
     pub kind: Option<&'a B::Table>,
     /// Factor of the sum.
     pub scale: f32,

@@ -23,6 +23,7 @@ pub fn run<B: Backend>(backend: &B, largest: f64) {
     suite.norm_query_key();
     suite.attention();
     suite.attention_relative();
+    suite.onlookers();
     suite.pool();
     suite.bag();
     suite.finish();
@@ -76,25 +77,49 @@ impl<B: Backend> Suite<'_, B> {
         let (word, position, kind) =
             (tensor(1, &[vocab, width]), tensor(2, &[positions, width]), tensor(3, &[2, width]));
         let (gamma, beta) = (tensor(4, &[width]), tensor(5, &[width]));
-        let batch = batch(vocab);
         let at = |t: &Tensor<'_>, row: usize, c: usize| f64::from(t.to_f32()[row * width + c]);
-        let mut sums = Vec::new();
-        for ids in batch.sequences() {
-            for (p, &id) in ids.iter().enumerate() {
-                sums.extend(
-                    (0..width).map(|c| 2.0 * (at(&word, id as usize, c) + at(&position, 2 + p, c) + at(&kind, 0, c))),
-                );
+        for segments in [&[0u8; 3][..], &[0, 1, 1]] {
+            let mut batch = batch(vocab);
+            batch.push_segments(&[4, 4, 9], segments);
+            batch.push(&[3]);
+            let mut sums = Vec::new();
+            for (sequence, ids) in batch.sequences().enumerate() {
+                for (i, &id) in ids.iter().enumerate() {
+                    let segment = if sequence == LENGTHS.len() { segments[i] } else { 0 };
+                    let place = ids[..i].iter().filter(|&&before| before != 7).count();
+                    let row = if id == 7 { 1 } else { 2 + place };
+                    sums.extend((0..width).map(|c| {
+                        let rows = at(&word, id as usize, c) + at(&position, row, c);
+                        2.0 * (rows + at(&kind, segment.into(), c))
+                    }));
+                }
             }
+            self.embedded(&batch, &[&word, &position, &kind], (&gamma, &beta), &sums);
         }
-        let wanted = oracle::norm(&sums, &gamma.to_f32(), Some(&beta.to_f32()), 1e-5, false);
+    }
+
+    fn embedded(
+        &self,
+        batch: &Batch,
+        tables: &[&Tensor<'_>; 3],
+        (gamma, beta): (&Tensor<'_>, &Tensor<'_>),
+        sums: &[f64],
+    ) {
+        let width = gamma.len();
+        let wanted = oracle::norm(sums, &gamma.to_f32(), Some(&beta.to_f32()), 1e-5, false);
         let b = self.backend;
-        let norm = b.load_norm(NormKind::Layer, &gamma, Some(&beta), 1e-5).unwrap();
-        let (word, position, kind) =
-            (b.load_table(&word).unwrap(), b.load_table(&position).unwrap(), b.load_table(&kind).unwrap());
-        let tables =
-            Embedding { word: &word, position: Some((&position, 2)), kind: Some(&kind), scale: 2.0, norm: Some(&norm) };
+        let norm = b.load_norm(NormKind::Layer, gamma, Some(beta), 1e-5).unwrap();
+        let [word, position, kind] = tables.map(|table| b.load_table(table).unwrap());
+        let tables = Embedding {
+            word: &word,
+            position: Some((&position, 2)),
+            padding: Some(7),
+            kind: Some(&kind),
+            scale: 2.0,
+            norm: Some(&norm),
+        };
         let mut y = b.buffer(batch.tokens(), width).unwrap();
-        b.embed(&b.plan(&batch).unwrap(), &tables, &mut y).unwrap();
+        b.embed(&b.plan(batch).unwrap(), &tables, &mut y).unwrap();
         self.check("embed", &self.read(&y, wanted.len()), &wanted);
     }
 
@@ -323,6 +348,28 @@ impl<B: Backend> Suite<'_, B> {
         }
     }
 
+    /// Tokens that look on see those that are seen, and those do not see them.
+    fn onlookers(&self) {
+        let a = Attention { heads: 2, kv_heads: 1, dim: 8, scale: 0.3, mask: Mask::Full, precision: Precision::F32 };
+        let h = oracle::Heads { heads: 2, kv_heads: 1, dim: 8, scale: f64::from(a.scale), causal: false, reach: None };
+        let (width, out) = (a.input_width(), a.output_width());
+        let mut batch = Batch::default();
+        batch.push(&[1, 2, 3]);
+        batch.push_seen(&[1; 9], 4);
+        let x = oracle::numbers(1, batch.tokens() * width);
+        let mut wanted = oracle::attention(&x[..3 * width], &[0, 3], &h);
+        for row in 3..12 {
+            // The query in the place of the first of four rows, whose keys and values are as they were.
+            let mut rows = x[3 * width..7 * width].to_vec();
+            rows[..out].copy_from_slice(&x[row * width..][..out]);
+            wanted.extend_from_slice(&oracle::attention(&rows, &[0, 4], &h)[..out]);
+        }
+        let mut y = self.backend.buffer(batch.tokens(), out).unwrap();
+        let plan = self.backend.plan(&batch).unwrap();
+        self.backend.attention(&plan, &self.upload(&x, width), &a, Bias::None, &mut y).unwrap();
+        self.check("attention of onlookers", &self.read(&y, wanted.len()), &wanted);
+    }
+
     fn pool(&self) {
         let batch = batch(9);
         let width = 20;
@@ -396,6 +443,10 @@ impl<B: Backend> Suite<'_, B> {
             self.backend.finish(&self.upload(&x, 20), l2, &mut y).unwrap();
             self.check("finish", &self.read(&y, 48), &wanted);
         }
+        let mut y = self.backend.buffer(2, 20).unwrap();
+        self.backend.rows(&self.upload(&x, 20), 1, &mut y).unwrap();
+        let wanted: Vec<f64> = x[20..60].iter().map(|&v| f64::from(v)).collect();
+        self.check("rows", &self.read(&y, 40), &wanted);
     }
 }
 

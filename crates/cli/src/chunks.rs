@@ -98,7 +98,7 @@ impl Chunks {
         }
         let embedder = Arc::clone(embedder);
         let chunking = self.chunking;
-        let prompt = super::cmd::prompt_text(prompt, &embedder).to_owned();
+        let prompt = embedder.prompt_text(prompt)?.to_owned();
         Ok(Some(Box::new(move |record: &Record| {
             let document: Arc<str> = record.text.as_str().into();
             let chunks = embedder.chunks(&document, &chunking, Prompt::Text(&prompt))?;

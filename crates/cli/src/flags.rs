@@ -2,6 +2,7 @@
 
 use crate::{
     download::Download,
+    failure::usage,
     vectors::{self, Where},
 };
 use anyhow::Result;
@@ -60,9 +61,13 @@ pub(crate) struct ModelFlags {
     /// The most bytes of the vectors that are kept, such as 500MB or 4GiB [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = vectors::bytes)]
     vector_cache_size: Option<u64>,
-    /// Put before every text: a prompt of the model by name, else this text [default: as the model says]
-    #[arg(long, value_name = "NAME|TEXT")]
+    /// Put a prompt of the model before every text: query, document, or another name of `embral models info` [default: as the model
+    /// says]
+    #[arg(long, value_name = "NAME", conflicts_with = "prompt_text")]
     prompt: Option<String>,
+    /// Put this text before every text
+    #[arg(long, value_name = "TEXT")]
+    prompt_text: Option<String>,
 }
 
 /// A model to be opened, resolved from its flags.
@@ -70,10 +75,34 @@ pub(crate) struct ModelFlags {
 pub(crate) struct ModelChoice {
     /// How to open it.
     pub(crate) config: Config,
-    /// The prompt's name or text.
-    pub(crate) prompt: Option<String>,
+    /// What is put before the texts, where something is named.
+    pub(crate) prompt: Option<Chosen>,
     vector_cache: Option<Where>,
     vector_cache_size: Option<u64>,
+}
+
+/// A prompt, as typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// A prompt of the model.
+    Name(String),
+    /// This text.
+    Text(String),
+}
+
+impl Chosen {
+    /// What a pair of flags says, of which one is given at most.
+    pub(crate) fn of(name: Option<&String>, text: Option<&String>) -> Option<Self> {
+        name.cloned().map(Self::Name).or_else(|| text.cloned().map(Self::Text))
+    }
+
+    /// As the library takes it.
+    pub(crate) fn prompt(&self) -> Prompt<'_> {
+        match self {
+            Self::Name(name) => Prompt::Name(name),
+            Self::Text(text) => Prompt::Text(text),
+        }
+    }
 }
 
 impl ModelFlags {
@@ -95,27 +124,46 @@ impl ModelFlags {
             packed_cache: !self.no_packed_cache,
             ..standard
         };
+        let prompt = Chosen::of(self.prompt.as_ref(), self.prompt_text.as_ref());
         let (vector_cache, vector_cache_size) = (self.vector_cache.clone(), self.vector_cache_size);
-        ModelChoice { config, prompt: self.prompt.clone(), vector_cache, vector_cache_size }
+        ModelChoice { config, prompt, vector_cache, vector_cache_size }
     }
 }
 
 impl ModelChoice {
+    /// What is put before the texts.
+    pub(crate) fn prompt(&self) -> Prompt<'_> {
+        self.prompt.as_ref().map_or(Prompt::Default, Chosen::prompt)
+    }
+
     /// Opens the model, fetching it with a word about it where it is not on this machine, and with one about a precision that
     /// rounds, unless `quiet`.
     pub(crate) fn open(&self, quiet: bool) -> Result<Embedder> {
-        if !self.config.is_remote() {
-            fetch(&self.config)?;
-        }
+        fetch(&self.config)?;
         let vector_cache = vectors::resolve(self.vector_cache.as_ref(), self.vector_cache_size)?;
         let embedder = Embedder::with_config(Config { vector_cache, ..self.config.clone() })?;
-        if !quiet && self.config.precision != Precision::F32 {
-            eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
-        }
+        // A prompt that is not there is found out before any text is read.
+        embedder.prompt_text(self.prompt())?;
+        self.say_rounding(quiet);
         if !quiet && let Some(warning) = untrained_cut(self.config.dims, embedder.info()) {
             eprintln!("embral: {warning}");
         }
         Ok(embedder)
+    }
+
+    /// Fetches a model that gives something else than one vector a text.
+    pub(crate) fn fetch_other(&self) -> Result<()> {
+        if self.vector_cache.is_some() || self.vector_cache_size.is_some() {
+            return Err(usage("--vector-cache and --vector-cache-size keep vectors of texts alone: leave them out"));
+        }
+        fetch(&self.config).map(|_| ())
+    }
+
+    /// Says which precision rounds, unless `quiet`.
+    pub(crate) fn say_rounding(&self, quiet: bool) {
+        if !quiet && self.config.precision != Precision::F32 {
+            eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
+        }
     }
 }
 
@@ -145,18 +193,24 @@ fn rounding(precision: Precision, cpu: &CpuInfo) -> String {
     format!("computing in {precision} ({by}){gain}")
 }
 
-/// The prompt that a user means: one of the model by that name, else the text itself.
-pub(crate) fn prompt<'a>(given: Option<&'a str>, embedder: &Embedder) -> Prompt<'a> {
-    match given {
-        None => Prompt::Default,
-        Some(name) if embedder.info().prompts.contains_key(name) => Prompt::Name(name),
-        Some(text) => Prompt::Text(text),
+/// Says on standard error that a model was trained with prompts and none is put before the texts, unless `quiet`. Vectors without
+/// the prompt look like any others and find less.
+pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {
+    let names = info.prompt_names();
+    if prompt == Prompt::Default && info.default_prompt.is_none() && !names.is_empty() && !quiet {
+        eprintln!(
+            "embral: {} was trained with prompts, and none is named: pass --prompt with one of {}, or --prompt-text \"\" for none",
+            info.name,
+            names.join(", ")
+        );
     }
 }
 
-/// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral.
+/// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral and for
+/// one behind a server.
 pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
-    let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
+    let named = config.model.as_deref().filter(|name| *name != default_model::NAME && !config.is_remote());
+    let Some(name) = named else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
     let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };

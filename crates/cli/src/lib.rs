@@ -11,6 +11,7 @@ mod output;
 mod pipeline;
 mod progress;
 mod ranges;
+mod texts;
 mod vectors;
 
 use clap::{CommandFactory, Parser};

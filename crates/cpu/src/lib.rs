@@ -55,8 +55,10 @@ impl Cpu {
     }
 }
 
-/// One packed batch: the ids and where each sequence starts.
+/// One packed batch: the ids, where each sequence starts, and the segments and what is seen of a sequence, where they are not 0 and all.
 pub struct Plan {
     ids: Vec<u32>,
     offsets: Vec<u32>,
+    segments: Vec<u8>,
+    seen: Vec<u32>,
 }

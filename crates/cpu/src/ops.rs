@@ -38,7 +38,12 @@ impl Backend for Cpu {
     }
 
     fn plan(&self, batch: &Batch) -> Result<Plan> {
-        Ok(Plan { ids: batch.ids().to_vec(), offsets: batch.offsets().to_vec() })
+        Ok(Plan {
+            ids: batch.ids().to_vec(),
+            offsets: batch.offsets().to_vec(),
+            segments: batch.segments().to_vec(),
+            seen: batch.seen().to_vec(),
+        })
     }
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer> {
@@ -48,8 +53,12 @@ impl Backend for Cpu {
     fn embed(&self, plan: &Plan, tables: &Embedding<'_, Self>, y: &mut Buffer) -> Result<()> {
         let t = op::embed::EmbedTables {
             word: &tables.word.data,
-            position: tables.position.map(|(table, offset)| (&table.data[..], offset)),
-            kind: tables.kind.map(|table| &table.data[..]),
+            position: tables.position.map(|(table, first)| op::embed::Positions {
+                table: &table.data,
+                first,
+                padding: tables.padding,
+            }),
+            kind: tables.kind.map(|table| (&table.data[..], &plan.segments[..])),
             width: y.width,
             scale: tables.scale,
         };
@@ -113,19 +122,18 @@ impl Backend for Cpu {
         y: &mut Buffer,
     ) -> Result<()> {
         use op::attention::{
-            DistanceBias, RelativeBias, attention_bf16, attention_biased, attention_biased_bf16, attention_relative,
+            DistanceBias, RelativeBias, Sequences, attention_among, attention_biased, attention_relative,
         };
         let (shape, out) = (shape(attention), y.values_mut());
-        let (pool, qkv, offsets) = (&self.pool, qkv.values(), &plan.offsets[..]);
+        let sequences = Sequences { offsets: &plan.offsets, seen: &plan.seen };
+        let (pool, qkv) = (&self.pool, qkv.values());
         // Scores of 8-bit integers would be too coarse for a softmax.
-        let exact = attention.precision == Precision::F32;
+        let bf16 = attention.precision != Precision::F32;
         match bias {
-            Bias::None if exact => op::attention::attention(pool, qkv, offsets, &shape, out),
-            Bias::None => attention_bf16(pool, qkv, offsets, &shape, out),
+            Bias::None => attention_among(pool, qkv, sequences, &shape, bf16, out),
             Bias::Distance(table) => {
                 let bias = DistanceBias { values: &table.data, heads: attention.heads };
-                let attend = if exact { attention_biased } else { attention_biased_bf16 };
-                attend(pool, qkv, offsets, &shape, bias, out);
+                attention_biased(pool, qkv, sequences, &shape, bias, bf16, out);
             }
             Bias::Relative(relative) => {
                 let bias = RelativeBias {
@@ -133,7 +141,7 @@ impl Backend for Cpu {
                     queries: relative.queries.as_ref().map(Buffer::values),
                     distances: &relative.distances,
                 };
-                attention_relative(pool, !exact, (qkv, offsets), &shape, bias, out);
+                attention_relative(pool, qkv, sequences, &shape, bias, bf16, out);
             }
         }
         Ok(())
@@ -185,6 +193,12 @@ impl Backend for Cpu {
 
     fn write(&self, values: &[f32], y: &mut Buffer) -> Result<()> {
         y.values_mut().copy_from_slice(values);
+        Ok(())
+    }
+
+    fn rows(&self, x: &Buffer, first: usize, y: &mut Buffer) -> Result<()> {
+        let (width, len) = (x.width, y.values().len());
+        y.values_mut().copy_from_slice(&x.values()[first * width..][..len]);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What a caller may choose before a model is opened.
 
 use crate::{cache::VectorCache, default_model};
-use embral_models::catalogue;
+use embral_models::{Scores, Task, catalogue};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
 pub use embral_tokenize::Truncation;
@@ -36,6 +36,8 @@ pub struct Config {
     pub truncation: Truncation,
     /// Tokens computed together. More costs memory and gains nothing past a few thousand; the vectors do not change.
     pub batch_tokens: usize,
+    /// How a reranker or a classifier makes scores of logits; `None` does as the model says.
+    pub scores: Option<Scores>,
     /// Run once while opening, so that the first call is as fast as the tenth.
     pub warm_up: bool,
     /// Keep the packed weights of a transformer in bf16 or int8 in the user's cache folder, so that the next start maps them instead of
@@ -64,6 +66,7 @@ impl Default for Config {
             max_tokens: None,
             truncation: Truncation::Right,
             batch_tokens: BATCH_TOKENS,
+            scores: None,
             warm_up: true,
             packed_cache: true,
             vector_cache: None,
@@ -82,6 +85,14 @@ impl Config {
     /// Whether the model is named by the address of a server: `http://…`, `https://…`, or one of them behind a kind and a `+`.
     pub fn is_remote(&self) -> bool {
         self.model.as_deref().is_some_and(is_address)
+    }
+
+    /// Refuses numbers that nothing can be done with.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.batch_tokens == 0 || self.threads == Some(0) {
+            return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
+        }
+        Ok(())
     }
 
     /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`
@@ -117,7 +128,11 @@ impl Config {
                 return Err(Error::new(ErrorKind::NotFound, format!("no model {model:?} in the catalogue"))
                     .hint("give \"auto\", or set Config::model and Config::dims"));
             };
-            let cut = of(entry.dims, entry.matryoshka).ok_or_else(|| {
+            let width = if entry.task == Task::Embedding { of(entry.dims, entry.matryoshka) } else { None };
+            let cut = width.ok_or_else(|| {
+                if entry.task != Task::Embedding {
+                    return entry.task.instead_of("an embedding model", std::path::Path::new(entry.repo));
+                }
                 let message = format!(
                     "{} gives vectors of {} components, or {:?} by a cut it was trained for; found {dims}",
                     entry.repo, entry.dims, entry.matryoshka
@@ -131,7 +146,7 @@ impl Config {
         }
         let fitting = catalogue::ENTRIES
             .iter()
-            .filter(|e| e.supported)
+            .filter(|e| e.supported && e.task == Task::Embedding)
             .filter_map(|e| Some((e, of(e.dims, e.matryoshka)?)))
             .min_by_key(|(e, cut)| (cut.is_some(), e.size_mb));
         match fitting {
@@ -184,5 +199,7 @@ mod tests {
         }
         assert!(Config::for_dimension(7, "auto").is_err());
         assert!(Config::for_dimension(100, "all-MiniLM-L6-v2").unwrap_err().to_string().contains("384"));
+        assert!(Config::for_dimension(1, "ms-marco-MiniLM-L6-v2").unwrap_err().to_string().contains("embral rerank"));
+        assert!(Config::for_dimension(96, "auto").is_err(), "a width of token vectors is none of texts");
     }
 }

@@ -4,18 +4,14 @@
 use crate::cache::Cache;
 use crate::{
     Config, ModelInfo, Profile, Prompt,
+    config::is_address,
     open::{self, Model, Opened},
     prompt::Told,
+    session::{Place, Session, Texts},
     store::{ResolveOptions, Store},
-    windows::{self, Window},
 };
-use embral_kernels::Pool;
-use embral_tokenize::Encoded;
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 /// A model that turns text into vectors.
 ///
@@ -25,23 +21,7 @@ pub struct Embedder {
     pub(crate) model: Model,
     #[cfg(feature = "vector-cache")]
     cache: Option<Cache>,
-    batch_tokens: usize,
-    pool: Arc<Pool>,
-    profile: Mutex<Profile>,
-}
-
-/// Which of the caller's texts the text of an index is: those whose vectors are kept are left out of a call.
-pub(crate) type Place<'a> = &'a (dyn Fn(usize) -> usize + Sync);
-
-/// A call under way.
-struct Call<'a> {
-    /// The ids of the texts from `done` on, as far as they are tokenised.
-    ids: Vec<Encoded>,
-    /// The texts whose vectors are there.
-    done: usize,
-    out: &'a mut [f32],
-    profile: &'a mut Profile,
-    place: Place<'a>,
+    session: Session,
 }
 
 impl Embedder {
@@ -70,9 +50,7 @@ impl Embedder {
     /// As [`Embedder::open`], and where the configuration asks for what the model does not have.
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for the one embedder it opens")]
     pub fn with_config(config: Config) -> Result<Self> {
-        if config.batch_tokens == 0 || config.threads == Some(0) {
-            return Err(Error::new(ErrorKind::InvalidInput, "batch_tokens and threads are at least 1, found 0"));
-        }
+        config.check()?;
         let model = match &config.model {
             None => open_default_model(&config)?,
             Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
@@ -88,9 +66,7 @@ impl Embedder {
             #[cfg(feature = "vector-cache")]
             cache: Cache::of(&model, &config)?,
             model,
-            batch_tokens: config.batch_tokens,
-            pool: Pool::shared(config.threads),
-            profile: Mutex::new(Profile::default()),
+            session: Session::new(config.threads, config.batch_tokens),
         };
         embedder.ready(config.warm_up)
     }
@@ -111,6 +87,22 @@ impl Embedder {
         self.embed_batch_as(texts, Prompt::Default)
     }
 
+    /// Embeds queries, one row each: with the prompt that the model puts before a query, where it has one.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn embed_query(&self, queries: &[impl AsRef<str> + Sync]) -> Result<Embeddings> {
+        self.embed_batch_as(queries, Prompt::Query)
+    }
+
+    /// Embeds documents, one row each: with the prompt that the model puts before a document, where it has one.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`].
+    pub fn embed_document(&self, documents: &[impl AsRef<str> + Sync]) -> Result<Embeddings> {
+        self.embed_batch_as(documents, Prompt::Document)
+    }
+
     /// Embeds texts with a prompt before each.
     ///
     /// # Errors
@@ -127,8 +119,7 @@ impl Embedder {
         }
         #[cfg(not(feature = "vector-cache"))]
         self.compute(texts, told, &|i| i, &mut out, &mut profile)?;
-        profile.close(milliseconds(start.elapsed()));
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner) = profile;
+        self.session.keep(profile, start);
         Ok(Embeddings::new(out, self.dimensions()))
     }
 
@@ -164,31 +155,17 @@ impl Embedder {
         out: &mut [f32],
         profile: &mut Profile,
     ) -> Result<()> {
-        let mut call = Call { ids: Vec::new(), done: 0, out, profile, place };
-        let _busy = self.pool.busy();
-        let encode = |index: usize| encode(opened, texts[index].as_ref(), place(index), prompt);
-        let mut windows = windows::ranges(texts, self.batch_tokens).map(|range| Window::new(range, &encode));
-        let mut next = windows.next();
-        if let Some(first) = &next {
-            let start = Instant::now();
-            first.run(&self.pool);
-            call.profile.tokenize_ms += milliseconds(start.elapsed());
-        }
-        while let Some(window) = next {
-            let (mut ids, work) = window.finish()?;
-            call.profile.tokenize_work_ms += milliseconds(work);
-            call.profile.truncated += ids.iter().filter(|e| e.truncated).count();
-            call.ids.append(&mut ids);
-            next = windows.next();
-            match &next {
-                Some(next) => {
-                    let waited = next.run_during(&self.pool, || self.embed_ids(opened, &mut call, false))?;
-                    call.profile.tokenize_ms += milliseconds(waited);
-                }
-                None => self.embed_ids(opened, &mut call, true)?,
-            }
-        }
-        Ok(())
+        let dim = self.dimensions();
+        let bytes = |index: usize| texts[index].as_ref().len();
+        let encode = |index: usize| opened.tokenizer.encode(texts[index].as_ref(), prompt);
+        let all = Texts { count: texts.len(), bytes: &bytes, encode: &encode };
+        self.session.run_into(&all, place, profile, &mut |work| {
+            // One prompt before every text of a call: its tokens are as many in each.
+            let skip = if opened.include_prompt { 0 } else { work.encoded.first().map_or(0, |e| e.prompt_tokens) };
+            let rows = &mut out[work.first * dim..(work.first + work.batch.len()) * dim];
+            let stages = opened.encoder.encode(work.batch, skip, rows)?;
+            finite(rows, dim, |row| place(work.first + row)).map(|()| stages)
+        })
     }
 
     /// Components of a vector.
@@ -218,7 +195,7 @@ impl Embedder {
 
     /// Where the time of the last finished call went.
     pub fn profile(&self) -> Profile {
-        *self.profile.lock().unwrap_or_else(PoisonError::into_inner)
+        self.session.profile()
     }
 
     /// The token ids of a text as the model gets them: special tokens in, cut at the limit.
@@ -241,10 +218,10 @@ impl Embedder {
     pub fn count_tokens(&self, texts: &[impl AsRef<str> + Sync]) -> Result<Vec<usize>> {
         match &self.model {
             Model::Local(opened) => {
-                let encode = |index: usize| encode(opened, texts[index].as_ref(), index, "");
-                let window = Window::new(0..texts.len(), &encode);
-                window.run(&self.pool);
-                Ok(window.finish()?.0.iter().map(|e| e.ids.len()).collect())
+                let bytes = |index: usize| texts[index].as_ref().len();
+                let encode = |index: usize| opened.tokenizer.encode(texts[index].as_ref(), "");
+                let all = Texts { count: texts.len(), bytes: &bytes, encode: &encode };
+                Ok(self.session.encode_all(&all)?.iter().map(|e| e.ids.len()).collect())
             }
             #[cfg(feature = "remote")]
             Model::Remote(remote) => {
@@ -272,20 +249,20 @@ impl Embedder {
 
     /// Runs `work` as a call of its own, in line with others of the pool.
     pub(crate) fn in_pool<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _busy = self.pool.busy();
+        let _busy = self.session.pool.busy();
         work()
     }
 
     /// Tokens computed together.
     pub(crate) fn batch_tokens(&self) -> usize {
-        self.batch_tokens
+        self.session.batch_tokens()
     }
 
     /// Warms a model of this machine up, where that is wanted, and learns the width of another.
     fn ready(mut self, warm_up: bool) -> Result<Self> {
         match &mut self.model {
             Model::Local(opened) if warm_up => {
-                let _busy = self.pool.busy();
+                let _busy = self.session.pool.busy();
                 let mut batch = Batch::default();
                 batch.push(&opened.tokenizer.encode("warm up", "")?.ids);
                 opened.encoder.encode(&batch, 0, &mut vec![0.0; opened.info.dimensions])?;
@@ -318,72 +295,35 @@ impl Embedder {
         let text = self.prompt_text(prompt)?;
         match (&self.model, prompt) {
             #[cfg(feature = "remote")]
-            (Model::Remote(_), Prompt::Name(name)) => Ok(Told { text: "", name: Some(name) }),
+            (Model::Remote(_), Prompt::Name(_) | Prompt::Query | Prompt::Document) => {
+                Ok(Told { text: "", name: Some(text).filter(|name| !name.is_empty()) })
+            }
             _ => Ok(Told { text, name: None }),
         }
     }
 
-    pub(crate) fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
-        let info = self.info();
-        let text = match prompt {
-            Prompt::None => "",
-            Prompt::Text(text) => text,
-            Prompt::Default => {
-                info.default_prompt.as_ref().and_then(|name| info.prompts.get(name)).map_or("", String::as_str)
-            }
-            Prompt::Name(name) => info.prompts.get(name).ok_or_else(|| {
-                let known: Vec<&str> = info.prompts.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Error::new(ErrorKind::NotFound, format!("{} has no prompt {name:?}; it has: {known}", info.name))
-                    .hint("give the prompt as text")
-            })?,
-        };
-        Ok(text)
-    }
-
-    /// Computes the vectors of the texts whose ids are there, batch by batch. Unless they are the `last`, a rest of less than
-    /// half a batch is left for a batch with those that follow.
-    fn embed_ids(&self, opened: &Opened, call: &mut Call<'_>, last: bool) -> Result<()> {
-        let Call { ids, done: first, out, profile, place } = call;
-        let dim = self.dimensions();
-        // One prompt before every text of a call: its tokens are as many in each.
-        let skip = if opened.include_prompt { 0 } else { ids.first().map_or(0, |e| e.prompt_tokens) };
-        let mut batch = Batch::default();
-        let mut done = 0;
-        while done < ids.len() {
-            let start = Instant::now();
-            batch.clear();
-            for e in &ids[done..] {
-                if !batch.is_empty() && batch.tokens() + e.ids.len() > self.batch_tokens {
-                    break;
-                }
-                batch.push(&e.ids);
-            }
-            profile.pack_ms += milliseconds(start.elapsed());
-            let rest = done + batch.len() == ids.len() && batch.tokens() < self.batch_tokens / 2;
-            // The first batch is computed in any case: there would be nothing to do while the next texts are tokenised.
-            if rest && !last && done > 0 {
-                break;
-            }
-            profile.tokens += batch.tokens();
-            let from = *first + done;
-            let rows = &mut out[from * dim..(from + batch.len()) * dim];
-            let stages = opened.encoder.encode(&batch, skip, rows)?;
-            profile.inference_ms += milliseconds(stages.inference);
-            profile.pool_ms += milliseconds(stages.pool);
-            profile.normalize_ms += milliseconds(stages.finish);
-            if let Some(bad) = rows.iter().position(|x| !x.is_finite()) {
-                return Err(Error::new(
-                    ErrorKind::Malformed,
-                    format!("text {} gave a vector that is not finite", place(from + bad / dim)),
-                )
-                .hint("the model's weights overflow f32; check the file with `embral models info`"));
-            }
-            done += batch.len();
+    /// The text that a prompt is; of a prompt that a server puts before texts itself, its name.
+    ///
+    /// # Errors
+    /// Where the model has no prompt of that name; the error lists those it has.
+    pub fn prompt_text<'a>(&'a self, prompt: Prompt<'a>) -> Result<&'a str> {
+        match &self.model {
+            Model::Local(opened) => opened.info.prompt_text(prompt),
+            #[cfg(feature = "remote")]
+            Model::Remote(remote) => remote.info.prompt_name(prompt),
         }
-        ids.drain(..done);
-        *first += done;
-        Ok(())
+    }
+}
+
+/// Refuses rows that hold a value that is not finite; `text` is the text of a row.
+pub(crate) fn finite(rows: &[f32], width: usize, text: impl Fn(usize) -> usize) -> Result<()> {
+    match rows.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(bad) => {
+            let message = format!("text {} gave a vector that is not finite", text(bad / width));
+            Err(Error::new(ErrorKind::Malformed, message)
+                .hint("the model's weights overflow f32; check the file with `embral models info`"))
+        }
     }
 }
 
@@ -391,18 +331,6 @@ impl std::fmt::Debug for Embedder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedder").field("info", self.info()).finish_non_exhaustive()
     }
-}
-
-/// The ids of the text that is `index` in the caller's list.
-fn encode(opened: &Opened, text: &str, index: usize, prompt: &str) -> Result<Encoded> {
-    opened.tokenizer.encode(text, prompt).map_err(|e| {
-        let message = format!("text {index}: {}", e.message());
-        Error::new(e.kind(), message).because(e)
-    })
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }
 
 #[cfg(feature = "default-model")]
@@ -429,6 +357,10 @@ fn open_remote(name: &str, _: &Config) -> Result<Model> {
 
 /// The folder of a model, wherever it comes from.
 pub(crate) fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
+    if is_address(name) {
+        let message = format!("{name} is the address of a server, which gives vectors of texts and nothing else");
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("open the model itself, by its name or folder"));
+    }
     let options = ResolveOptions { offline: config.offline, revision: config.revision.as_deref(), progress: None };
     Store::open_default()?.resolve(name, options)
 }

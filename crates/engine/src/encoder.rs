@@ -82,10 +82,7 @@ impl<B: Backend> Native<B> {
                 let rows = model.rows(&self.backend, &plan, batch, observe)?;
                 stages.inference = start.elapsed();
                 let start = Instant::now();
-                // The first and the last row stay what they are, as sentence-transformers has it.
-                let skip = if matches!(pooling, Pooling::Mean | Pooling::Max) { skip } else { 0 };
-                let pool = Pool { how: *pooling, skip, l2 };
-                let pooled = model.pool(&self.backend, &plan, &rows, batch, pool)?;
+                let pooled = model.pool(&self.backend, &plan, &rows, batch, pool_of(*pooling, skip, l2))?;
                 stages.pool = start.elapsed();
                 Ok(pooled)
             }
@@ -112,6 +109,20 @@ impl<B: Backend> Native<B> {
         self.finish(rows, batch.len(), out)?;
         stages.finish = start.elapsed();
         Ok(stages)
+    }
+
+    /// The vectors of token rows that are there already, into `out`, `[batch.len(), dimensions]`; those that [`Encoder::encode`] gives.
+    pub(crate) fn vectors_of(
+        &self,
+        (model, pooling): (&Transformer<B>, Pooling),
+        plan: &B::Plan,
+        rows: &B::Buffer,
+        (batch, skip): (&Batch, usize),
+        out: &mut [f32],
+    ) -> Result<()> {
+        let pool = pool_of(pooling, skip, self.l2 && self.pooled_is_last());
+        let pooled = model.pool(&self.backend, plan, rows, batch, pool)?;
+        self.finish(pooled, batch.len(), out)
     }
 
     /// Fails where a token has no row in the model's table.
@@ -147,6 +158,11 @@ impl<B: Backend> Native<B> {
         }
         self.backend.read(&rows, out)
     }
+}
+
+/// How rows are pooled. The first and the last row stay what they are, as sentence-transformers has it.
+fn pool_of(how: Pooling, skip: usize, l2: bool) -> Pool {
+    Pool { how, skip: if matches!(how, Pooling::Mean | Pooling::Max) { skip } else { 0 }, l2 }
 }
 
 impl<B: Backend> Encoder for Native<B> {

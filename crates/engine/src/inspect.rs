@@ -4,7 +4,7 @@
 //! pass that an [`Embedder`](crate::Embedder) runs.
 
 use crate::{
-    Config,
+    Config, Prompt,
     embedder::locate,
     encoder::{Body, Native},
     open::{self, Opened},
@@ -187,7 +187,7 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
 /// The texts in batches, with the model's default prompt, and the tokens of it that are not pooled.
 fn batches<E>(opened: &Opened<E>, texts: &[impl AsRef<str>], batch_tokens: usize) -> Result<(Vec<Batch>, usize)> {
     let info = &opened.info;
-    let prompt = info.default_prompt.as_ref().and_then(|name| info.prompts.get(name)).map_or("", String::as_str);
+    let prompt = info.prompt_text(Prompt::Default)?;
     let mut batches = vec![Batch::default()];
     let mut skip = 0;
     for text in texts {

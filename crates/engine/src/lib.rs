@@ -12,38 +12,54 @@
 //!
 //! [`Embedder::open`] takes a folder, a name, an `org/name` of the Hugging Face hub or the address of a server and gives the vectors that
 //! sentence-transformers gives. The vector of a text is bitwise the same alone, in any batch, in any order and at any thread
-//! count. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
+//! count. The same holds of what other models give: [`Reranker`] and [`Classifier`] scores, [`SparseEmbedder`] weights of vocabulary
+//! entries, [`MultiVectorEmbedder`] one vector a token, [`JointEmbedder`] several of these at once. Nothing else is promised to stay as it is between minor versions: the crates underneath are details.
 
 pub mod base64;
 pub mod cache;
 pub mod chunk;
+mod classifier;
 mod config;
 pub mod default_model;
 mod device;
 mod embedder;
 mod encoder;
+mod heads;
 mod info;
 pub mod inspect;
+mod joint;
+mod multi_vector;
 mod open;
 mod packed;
+mod pairs;
 mod profile;
 mod prompt;
 pub mod quantize;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod reranker;
+mod session;
 mod similarity;
+mod sparse;
 pub mod store;
+mod token_model;
 mod windows;
 
+pub use classifier::{Classifier, Label};
 pub use config::{Config, Truncation};
 pub use device::{CpuInfo, cpu};
 pub use embedder::Embedder;
-pub use embral_models::catalogue;
+pub use embral_models::{Scores, Task, catalogue};
 pub use embral_types::{Embeddings, Error, ErrorKind, Pooling, Precision, Result};
 pub use info::ModelInfo;
+pub use joint::{Joint, JointEmbedder, JointEmbeddings};
+pub use multi_vector::{MultiVectorEmbedder, max_sim};
+pub use pairs::task;
 pub use profile::{Profile, peak_rss_bytes};
 pub use prompt::Prompt;
+pub use reranker::{Ranked, Reranker};
 pub use similarity::{Similarity, similarity, top_k};
+pub use sparse::{SparseEmbedder, SparseEmbedding};
 
 /// Compiles and runs the Rust of README.md.
 #[cfg(all(doctest, feature = "default-model"))]

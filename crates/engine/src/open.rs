@@ -9,7 +9,7 @@ use embral_backend::{Backend, Dense};
 use embral_cpu::{Cpu, PackedWeights};
 use embral_formats::Weights;
 use embral_forward::{Head, Precisions, StaticTable, Transformer};
-use embral_models::{ModelFolder, Network, StaticSpec, TokenizerFiles, catalogue};
+use embral_models::{ModelFolder, Network, StaticSpec, Task, TokenizerFiles, catalogue};
 use embral_tokenize::{BertOptions, Options, Tokenizer};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result, Tensor};
 use std::path::Path;
@@ -45,13 +45,25 @@ pub(crate) struct Opened<E: ?Sized = dyn Encoder> {
     pub(crate) info: ModelInfo,
     /// Prompt tokens take part in pooling.
     pub(crate) include_prompt: bool,
+    /// Rows of the token-type table; 0 where the model is told no token types.
+    pub(crate) token_types: usize,
 }
 
 impl<E: Encoder + 'static> Opened<E> {
-    fn erased(self) -> Opened {
-        let Self { tokenizer, encoder, info, include_prompt } = self;
-        Opened { tokenizer, encoder, info, include_prompt }
+    pub(crate) fn erased(self) -> Opened {
+        let Self { tokenizer, encoder, info, include_prompt, token_types } = self;
+        Opened { tokenizer, encoder, info, include_prompt, token_types }
     }
+}
+
+/// What makes a vector of the token rows of a text.
+pub(crate) enum Top {
+    /// The pooling and the modules of an embedding model.
+    Vector,
+    /// As [`Top::Vector`], for a model that may not have any: its token rows are wanted.
+    Rows,
+    /// This pooling and the layers over its row: a head of another task.
+    Head(Pooling, Vec<Head<Cpu>>),
 }
 
 /// Opens a model folder. `name` is what the caller called it.
@@ -69,23 +81,40 @@ pub(crate) fn native(
     precisions: &Precisions,
     packed: Option<&PackedCache>,
 ) -> Result<Opened<Native<Cpu>>> {
+    if config.scores.is_some() {
+        let message = "scores is about rerankers and classifiers, and this model gives vectors";
+        return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
+    }
     let folder = ModelFolder::read(path)?;
+    let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).map(|e| e.pooling)).is_some();
+    match folder.task {
+        Task::Embedding => {}
+        // The same files embed where somebody says how they are pooled.
+        Task::Generation if pooled => {}
+        other => return Err(other.instead_of("an embedding model", path)),
+    }
+    with_top(&folder, name, config, precisions, packed, |_| Ok(Top::Vector))
+}
+
+/// Opens the transformer of a folder with what `top` makes to stand on it.
+pub(crate) fn with_top(
+    folder: &ModelFolder,
+    name: &str,
+    config: &Config,
+    precisions: &Precisions,
+    packed: Option<&PackedCache>,
+    top: impl FnOnce(&Cpu) -> Result<Top>,
+) -> Result<Opened<Native<Cpu>>> {
+    let path = &*folder.root;
     let entry = catalogue::find(name);
     let mut prompts = folder.prompts.clone();
-    if prompts.is_empty()
+    // sentence-transformers writes `query` and `document`, both empty, into models without prompts.
+    if prompts.values().all(String::is_empty)
         && let Some(entry) = entry
     {
         prompts.extend(entry.prompts.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())));
     }
-    let tokenizer = match &folder.tokenizer {
-        TokenizerFiles::Json(file) => Tokenizer::from_file(file)?,
-        TokenizerFiles::Inside(json) => Tokenizer::from_bytes(json)?,
-        &TokenizerFiles::Vocab { ref vocab, lower_case, strip_accents, split_ideographs } => {
-            let strip_accents = Some(strip_accents);
-            Tokenizer::from_vocab(vocab, &BertOptions { lower_case, strip_accents, split_ideographs })?
-        }
-        TokenizerFiles::Pairs { vocab, merges, prefix_space } => Tokenizer::from_pairs(vocab, merges, *prefix_space)?,
-    };
+    let tokenizer = tokenizer(folder)?;
     let weights = folder.open_weights()?;
     let mut backend = Cpu::new(config.threads);
     let mut info = ModelInfo {
@@ -111,13 +140,21 @@ pub(crate) fn native(
         device: backend.describe(),
     };
     count(&*weights, &mut info)?;
+    let top = top(&backend)?;
+    let mut token_types = 0;
     let (body, options) = match &folder.network {
         Network::Transformer { architecture, blueprint, names } => {
-            let pooling = config.pooling.or(folder.pooling).or(entry.map(|e| e.pooling)).ok_or_else(|| {
-                Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
-                    .in_file(path)
-                    .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
-            })?;
+            let stated = config.pooling.or(folder.pooling).or(entry.map(|e| e.pooling));
+            let pooling = match &top {
+                Top::Head(pooling, _) => *pooling,
+                Top::Rows => stated.unwrap_or(Pooling::Cls),
+                Top::Vector => stated.ok_or_else(|| {
+                    Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
+                        .in_file(path)
+                        .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
+                })?,
+            };
+            token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
             let limit = blueprint.max_positions;
             let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
             let max_tokens = config.max_tokens.unwrap_or(stated);
@@ -159,7 +196,10 @@ pub(crate) fn native(
             (Body::Static(static_table(&backend, spec, &*weights)?), options)
         }
     };
-    let mut heads = load_heads(&backend, &folder)?;
+    let mut heads = match top {
+        Top::Head(_, heads) => heads,
+        Top::Vector | Top::Rows => load_heads(&backend, &folder.heads)?,
+    };
     drop(weights);
     let width = heads.iter().fold(info.hidden, |width, head| head.width(width));
     // A folder is known by the name of the model where nothing else names it.
@@ -169,7 +209,22 @@ pub(crate) fn native(
         heads.push(Head::layer_norm(&backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
     }
     let tokenizer = tokenizer.with(options)?;
-    finish(Native { backend, body, heads, dims: 0, l2: false }, tokenizer, info, folder.include_prompt, config)
+    let native = Native { backend, body, heads, dims: 0, l2: false };
+    let opened = finish(native, tokenizer, info, folder.include_prompt, config)?;
+    Ok(Opened { token_types, ..opened })
+}
+
+/// The tokenizer of a folder, with no limit yet.
+pub(crate) fn tokenizer(folder: &ModelFolder) -> Result<Tokenizer> {
+    match &folder.tokenizer {
+        TokenizerFiles::Json(file) => Tokenizer::from_file(file),
+        TokenizerFiles::Inside(json) => Tokenizer::from_bytes(json),
+        &TokenizerFiles::Vocab { ref vocab, lower_case, strip_accents, split_ideographs } => {
+            let strip_accents = Some(strip_accents);
+            Tokenizer::from_vocab(vocab, &BertOptions { lower_case, strip_accents, split_ideographs })
+        }
+        TokenizerFiles::Pairs { vocab, merges, prefix_space } => Tokenizer::from_pairs(vocab, merges, *prefix_space),
+    }
 }
 
 /// Opens the model inside the library.
@@ -233,7 +288,7 @@ fn finish(
     info.normalize = config.normalize.unwrap_or(info.normalize || dims < width);
     native.dims = dims;
     native.l2 = info.normalize;
-    Ok(Opened { tokenizer, encoder: Box::new(native), info, include_prompt })
+    Ok(Opened { tokenizer, encoder: Box::new(native), info, include_prompt, token_types: 0 })
 }
 
 fn only_mean(found: Pooling) -> Error {
@@ -275,19 +330,28 @@ fn static_table(backend: &Cpu, spec: &StaticSpec, weights: &dyn Weights) -> Resu
 }
 
 /// The layers after pooling; a last Normalize is left to the end, where it is fused with the cut.
-fn load_heads(backend: &Cpu, folder: &ModelFolder) -> Result<Vec<Head<Cpu>>> {
+fn load_heads(backend: &Cpu, heads: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
+    match heads.split_last() {
+        Some((embral_models::Head::Normalize, before)) => load_layers(backend, before),
+        _ => load_layers(backend, heads),
+    }
+}
+
+/// Layers over rows, each from its own file.
+pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
     use embral_models::Head as Spec;
-    let specs = match folder.heads.split_last() {
-        Some((Spec::Normalize, before)) => before,
-        _ => &folder.heads,
-    };
     let load = |spec: &Spec| match spec {
         Spec::Normalize => Ok(Head::L2),
         Spec::Dense(dense) => {
-            let weights = embral_formats::safetensors::open(&dense.weights)?;
+            let weights = embral_formats::open_layer(&dense.weights)?;
+            // A file of one layer and nothing else, as bge-m3 has it, names its parts alone.
+            let (weight, bias) = match weights.contains("linear.weight") {
+                true => ("linear.weight", "linear.bias"),
+                false => ("weight", "bias"),
+            };
             let layer = Dense {
-                weight: expect(&*weights, "linear.weight", &[dense.outputs, dense.inputs])?,
-                bias: dense.bias.then(|| expect(&*weights, "linear.bias", &[dense.outputs])).transpose()?,
+                weight: expect(&*weights, weight, &[dense.outputs, dense.inputs])?,
+                bias: dense.bias.then(|| expect(&*weights, bias, &[dense.outputs])).transpose()?,
             };
             Head::dense(backend, layer, dense.activation)
         }
@@ -302,7 +366,7 @@ fn load_heads(backend: &Cpu, folder: &ModelFolder) -> Result<Vec<Head<Cpu>>> {
 }
 
 /// The tensor of that name, of that shape, finite.
-fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<Tensor<'w>> {
+pub(crate) fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<Tensor<'w>> {
     let tensor = finite(weights, name)?;
     if tensor.shape() != shape {
         let message = format!("expected shape {shape:?}, found {:?}", tensor.shape());
@@ -312,7 +376,7 @@ fn expect<'w>(weights: &'w dyn Weights, name: &str, shape: &[usize]) -> Result<T
 }
 
 /// The tensor of that name, without values that are not finite.
-fn finite<'w>(weights: &'w dyn Weights, name: &str) -> Result<Tensor<'w>> {
+pub(crate) fn finite<'w>(weights: &'w dyn Weights, name: &str) -> Result<Tensor<'w>> {
     let tensor = weights.get(name)?;
     embral_formats::check_finite(name, &tensor).map_err(|e| e.in_file(weights.file()))?;
     Ok(tensor)

@@ -32,14 +32,17 @@ const BYTES_A_TOKEN: usize = 4;
 pub(crate) type Encode<'a> = dyn Fn(usize) -> Result<Encoded> + Sync + 'a;
 
 /// The windows of a call, in order. The first holds about the texts that fill `batch_tokens`, so that computing begins early.
-pub(crate) fn ranges(texts: &[impl AsRef<str>], batch_tokens: usize) -> impl Iterator<Item = Range<usize>> {
+pub(crate) fn ranges(
+    all: usize,
+    bytes: &dyn Fn(usize) -> usize,
+    batch_tokens: usize,
+) -> impl Iterator<Item = Range<usize>> + use<> {
     let mut tokens = 0usize;
-    let fills = |text: &_| {
-        tokens = tokens.saturating_add(2 + AsRef::<str>::as_ref(text).len() / BYTES_A_TOKEN);
+    let fills = |text: usize| {
+        tokens = tokens.saturating_add(2 + bytes(text) / BYTES_A_TOKEN);
         tokens >= batch_tokens
     };
-    let first = texts.iter().take(LARGEST).position(fills).map_or(LARGEST, |at| at + 1);
-    let all = texts.len();
+    let first = (0..all.min(LARGEST)).position(fills).map_or(LARGEST, |at| at + 1);
     // A few texts more are no window of their own.
     let window = move |from: usize, size: usize| if all - from < size + CHUNK { from..all } else { from..from + size };
     let next = move |before: &Range<usize>| Some(window(before.end, (before.len() * GROWTH).clamp(CHUNK, LARGEST)));
@@ -127,7 +130,7 @@ mod tests {
     };
 
     fn id(index: usize) -> Encoded {
-        Encoded { ids: vec![index as u32], truncated: false, prompt_tokens: 0 }
+        Encoded { ids: vec![index as u32], ..Encoded::default() }
     }
 
     fn ids(window: Window<'_>) -> Vec<u32> {
@@ -137,18 +140,17 @@ mod tests {
     #[test]
     fn windows_grow_and_cover_all_texts() {
         for (texts, length, batch_tokens) in [(10_000, 40, 100), (10_000, 0, 2048), (5000, 4000, 1), (9, 8, 20)] {
-            let texts = vec!["x".repeat(length); texts];
-            let all: Vec<_> = ranges(&texts, batch_tokens).collect();
-            assert_eq!((all[0].start, all[all.len() - 1].end), (0, texts.len()));
+            let all: Vec<_> = ranges(texts, &|_| length, batch_tokens).collect();
+            assert_eq!((all[0].start, all[all.len() - 1].end), (0, texts));
             for (a, b) in all.iter().zip(&all[1..]) {
                 assert!(
                     a.end == b.start && b.len() >= CHUNK && b.len() < (GROWTH * a.len()).clamp(CHUNK, LARGEST) + CHUNK
                 );
             }
         }
-        assert_eq!(ranges(&[] as &[&str], 100).count(), 0);
-        assert_eq!(ranges(&["x"; 1000], 100).next(), Some(0..50));
-        assert_eq!(ranges(&["x"; 60], 100).next(), Some(0..60));
+        assert_eq!(ranges(0, &|_| 1, 100).count(), 0);
+        assert_eq!(ranges(1000, &|_| 1, 100).next(), Some(0..50));
+        assert_eq!(ranges(60, &|_| 1, 100).next(), Some(0..60));
     }
 
     #[test]

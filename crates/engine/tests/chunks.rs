@@ -123,6 +123,19 @@ fn a_long_document_is_cut_alike_in_parts_of_any_length() {
     }
 }
 
+/// A word that is one unknown token however long it is would otherwise be one chunk, found by looking at each of its characters.
+#[test]
+fn noise_is_cut_by_its_bytes() {
+    let noise = format!("{} {}", "abcdefghij".repeat(6000), " ".repeat(30_000));
+    let chunking = Chunking { by: ChunkBy::Sentences, size: Some(20), overlap: 3, late: false };
+    for embedder in [&*BERT, &*TABLE] {
+        let chunks = embedder.chunks(&noise, &chunking, Prompt::None).unwrap();
+        let (last, before) = chunks.split_last().unwrap();
+        assert!(before.iter().all(|chunk| chunk.bytes.len() <= 20 * 64), "{before:?}");
+        assert!(before.len() >= 60_000 / (20 * 64) && last.bytes.end == noise.len());
+    }
+}
+
 #[test]
 fn a_chunk_is_the_text_between_its_bytes_alone_and_in_company() {
     let (a, b) = (document(300), document(41));

@@ -51,6 +51,12 @@ fn agrees(name: &str) {
     for (prompt, expected) in &golden.prompts {
         let rows = embedder.embed_batch_as(&golden.texts, Prompt::Name(prompt)).unwrap();
         check(&format!("{name} with {prompt}"), &rows, expected);
+        let by_role = match prompt.as_str() {
+            "query" => embedder.embed_query(&golden.texts).unwrap(),
+            "document" => embedder.embed_document(&golden.texts).unwrap(),
+            other => panic!("{name}: {other} is the prompt of no role"),
+        };
+        assert_eq!(by_role, rows, "{name} with {prompt}");
     }
 }
 

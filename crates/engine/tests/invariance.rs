@@ -3,7 +3,7 @@
 use embral::{Config, Embedder, Embeddings, Precision};
 use embral_testkit::golden::Golden;
 
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 13] = [
     "a cat sat on the mat",
     "",
     "ein Hund",
@@ -14,6 +14,7 @@ const TEXTS: [&str; 12] = [
     "東京",
     "a\u{0}b",
     "x y z",
+    "a <pad> b <pad><pad> c",
     "long long long long long long long long long long long long long long long long long long long long text",
     "a cat sat on the mat",
 ];

@@ -12,6 +12,8 @@ mod safetensors;
 mod seeds;
 #[path = "../../../fuzz/cases/shard_index.rs"]
 mod shard_index;
+#[path = "../../../fuzz/cases/torch.rs"]
+mod torch;
 
 #[test]
 fn gguf_files() {
@@ -36,4 +38,9 @@ fn safetensors_files() {
 #[test]
 fn shard_indices() {
     seeds::run("shard_index", shard_index::case);
+}
+
+#[test]
+fn torch_files() {
+    seeds::run("torch", torch::case);
 }

@@ -53,7 +53,7 @@ fn rows<B: Backend>(
     let mut order = Batch::default();
     order.push(&(0..count as u32).collect::<Vec<_>>());
     let mut table = backend.buffer(count, blueprint.hidden)?;
-    let tables = Embedding { word: &word, position: None, kind: None, scale: 1.0, norm: norm.as_ref() };
+    let tables = Embedding { word: &word, position: None, padding: None, kind: None, scale: 1.0, norm: norm.as_ref() };
     backend.embed(&backend.plan(&order)?, &tables, &mut table)?;
     let width = blueprint.attention.heads * blueprint.attention.head_dim;
     let project = |dense: Dense<'_>| {

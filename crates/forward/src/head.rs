@@ -49,21 +49,23 @@ impl<B: Backend> Head<B> {
     /// Applies the layer to `x`, `[rows, width]`.
     pub fn apply(&self, backend: &B, x: B::Buffer, rows: usize, width: usize) -> Result<B::Buffer> {
         match self {
-            Self::Dense { linear, activation, width } => {
-                let mut y = backend.buffer(rows, *width)?;
-                backend.linear(&x, linear, *activation, &mut y)?;
-                Ok(y)
-            }
             Self::Norm(n) => {
                 let mut x = x;
                 backend.norm_in_place(&mut x, n)?;
                 Ok(x)
             }
-            Self::L2 => {
-                let mut y = backend.buffer(rows, width)?;
-                backend.finish(&x, true, &mut y)?;
-                Ok(y)
-            }
+            _ => self.applied(backend, &x, rows, width),
         }
+    }
+
+    /// As [`Head::apply`], and leaves `x` as it is.
+    pub fn applied(&self, backend: &B, x: &B::Buffer, rows: usize, width: usize) -> Result<B::Buffer> {
+        let mut y = backend.buffer(rows, self.width(width))?;
+        match self {
+            Self::Dense { linear, activation, .. } => backend.linear(x, linear, *activation, &mut y)?,
+            Self::Norm(n) => backend.norm(x, n, &mut y)?,
+            Self::L2 => backend.finish(x, true, &mut y)?,
+        }
+        Ok(y)
     }
 }

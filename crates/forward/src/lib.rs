@@ -9,9 +9,11 @@ mod head;
 mod load;
 mod precisions;
 mod static_table;
+mod terms;
 mod transformer;
 
 pub use head::Head;
 pub use precisions::{Precisions, Site};
 pub use static_table::StaticTable;
+pub use terms::Terms;
 pub use transformer::Transformer;

@@ -147,6 +147,10 @@ impl<B: Backend> Transformer<B> {
         let tables = Embedding {
             word: &self.word,
             position: self.position.as_ref().map(|(table, offset)| (table, *offset)),
+            padding: match self.blueprint.embedding.positions {
+                Positions::Learned { padding, .. } => padding,
+                Positions::None => None,
+            },
             kind: self.kind.as_ref(),
             scale: self.blueprint.embedding.scale,
             norm: self.embedding_norm.as_ref(),

@@ -59,7 +59,7 @@ fn a_second_pass_allocates_nothing() {
             }
             attention(&pool, &qkv, &offsets, &shape, &mut x);
             attention_bf16(&pool, &qkv, &offsets, &shape, &mut x);
-            attention_biased(&pool, &qkv, &offsets, &shape, bias, &mut x);
+            attention_biased(&pool, &qkv, (&offsets[..]).into(), &shape, bias, false, &mut x);
             activate(&pool, Activation::GeluErf, &mut x);
             norm_in_place(&pool, &mut x, &norm);
             pool_rows(&pool, &x, &offsets, WIDTH, Pooling::Mean, true, &mut pooled);

@@ -54,6 +54,8 @@ pub enum Positions {
         rows: usize,
         /// Row of the first token.
         offset: usize,
+        /// A token that is at no place, wherever it stands in a text: it has the row before the first, and is not counted.
+        padding: Option<u32>,
     },
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What a folder says is believed over what stands here.
 
+use crate::Task;
 use embral_types::Pooling;
 
 /// A known model.
@@ -13,7 +14,9 @@ pub struct Entry {
     pub repo: &'static str,
     /// The `model_type` of its configuration; `static` for tables of token vectors.
     pub architecture: &'static str,
-    /// Components of the embedding.
+    /// What it is for.
+    pub task: Task,
+    /// Components of the embedding; of a reranker, its one score, and of a sparse model, the entries of its vocabulary.
     pub dims: usize,
     /// The most tokens of a text; `None` where nothing limits them.
     pub max_tokens: Option<usize>,
@@ -66,6 +69,7 @@ const BERT_XS: Entry = Entry {
     name: "",
     repo: "",
     architecture: "bert",
+    task: Task::Embedding,
     dims: 384,
     max_tokens: Some(512),
     parameters: 22.7,
@@ -91,6 +95,10 @@ const NOMIC_BERT: Entry =
 const MODERNBERT: Entry = Entry { architecture: "modernbert", parameters: 149.0, size_mb: 596, ..NOMIC_BERT };
 const GTE_NEW: Entry = Entry { architecture: "new", pooling: Pooling::Cls, ..NOMIC_BERT };
 const JINA_BERT: Entry = Entry { architecture: "jina_bert", parameters: 137.4, size_mb: 275, ..NOMIC_BERT };
+/// A cross-encoder with one label.
+const RERANKER: Entry = Entry { task: Task::Classification, dims: 1, pooling: Pooling::Cls, ..BERT_XS };
+/// SPLADE on BERT of 12 layers and its vocabulary.
+const SPLADE: Entry = Entry { task: Task::Sparse, dims: 30_522, ..BERT_M };
 
 /// Every known model: those this version runs, then those it knows of.
 #[rustfmt::skip]
@@ -123,6 +131,18 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "static-retrieval-mrl-en-v1", repo: "sentence-transformers/static-retrieval-mrl-en-v1", architecture: "static", dims: 1024, max_tokens: None, parameters: 31.3, matryoshka: &[1024, 512, 256, 128, 64, 32], size_mb: 125, ..BERT_XS },
     Entry { name: "static-similarity-mrl-multilingual-v1", repo: "sentence-transformers/static-similarity-mrl-multilingual-v1", architecture: "static", dims: 1024, max_tokens: None, parameters: 108.4, matryoshka: &[1024, 512, 256, 128, 64, 32], size_mb: 434, ..BERT_XS },
 
+    Entry { name: "ms-marco-MiniLM-L6-v2", repo: "cross-encoder/ms-marco-MiniLM-L6-v2", ..RERANKER },
+    Entry { name: "ms-marco-MiniLM-L12-v2", repo: "cross-encoder/ms-marco-MiniLM-L12-v2", parameters: 33.4, size_mb: 133, ..RERANKER },
+    Entry { name: "Qwen3-Reranker-0.6B", repo: "Qwen/Qwen3-Reranker-0.6B", architecture: "qwen3", task: Task::Generation, max_tokens: Some(32_768), parameters: 595.8, pooling: Pooling::Last, size_mb: 1192, ..RERANKER },
+    Entry { name: "splade-v3", repo: "naver/splade-v3", licence: "CC-BY-NC-SA-4.0", ..SPLADE },
+    Entry { name: "Splade_PP_en_v1", repo: "prithivida/Splade_PP_en_v1", ..SPLADE },
+    Entry { name: "colbertv2.0", repo: "colbert-ir/colbertv2.0", task: Task::MultiVector, dims: 128, licence: "MIT", ..BERT_M },
+    Entry { name: "answerai-colbert-small-v1", repo: "answerdotai/answerai-colbert-small-v1", task: Task::MultiVector, dims: 96, ..BERT_S },
+
+    Entry { name: "bge-reranker-base", repo: "BAAI/bge-reranker-base", task: Task::Classification, dims: 1, licence: "MIT", parameters: 278.0, size_mb: 1112, ..XLM_R },
+    Entry { name: "bge-reranker-large", repo: "BAAI/bge-reranker-large", task: Task::Classification, dims: 1, licence: "MIT", ..XLM_R },
+    Entry { name: "bge-reranker-v2-m3", repo: "BAAI/bge-reranker-v2-m3", task: Task::Classification, dims: 1, max_tokens: Some(8192), parameters: 568.0, size_mb: 2271, ..XLM_R },
+    Entry { name: "gte-reranker-modernbert-base", repo: "Alibaba-NLP/gte-reranker-modernbert-base", task: Task::Classification, dims: 1, size_mb: 298, ..MODERNBERT },
     Entry { name: "all-mpnet-base-v2", repo: "sentence-transformers/all-mpnet-base-v2", architecture: "mpnet", max_tokens: Some(384), ..BERT_M },
     Entry { name: "bge-m3", repo: "BAAI/bge-m3", max_tokens: Some(8192), parameters: 568.0, pooling: Pooling::Cls, licence: "MIT", size_mb: 2271, ..XLM_R },
     Entry { name: "multilingual-e5-base", repo: "intfloat/multilingual-e5-base", dims: 768, prompts: E5, licence: "MIT", parameters: 278.0, size_mb: 1112, ..XLM_R },

@@ -4,9 +4,10 @@
 //! alone), a bare `StaticEmbedding` (weights and tokeniser alone), and a GGUF file. The file forms are those of sentence-transformers 2 to 6.
 
 use crate::{
-    Architecture, Blueprint, Head, Module, ModuleKind, StaticSpec, WeightNames,
+    Architecture, Blueprint, Head, Module, ModuleKind, MultiVectorSpec, Outputs, StaticSpec, Task, WeightNames,
     config::{self, Config, limit, malformed, unsupported},
     gguf, head, modules, pooling,
+    task::{self, Knobs},
 };
 use embral_formats::{Weights, safetensors};
 use embral_types::{Error, ErrorKind, Pooling, Result};
@@ -43,10 +44,16 @@ pub struct ModelFolder {
     pub default_prompt: Option<String>,
     /// Where the tokeniser is.
     pub tokenizer: TokenizerFiles,
+    /// Whether the model is told to which text of a pair a token belongs (`token_type_ids`).
+    pub segments: bool,
     /// The widths the embedding may be cut to, largest first, as far as the folder says (`matryoshka_dimensions`).
     pub matryoshka: Vec<usize>,
     /// `cosine`, `dot`, `euclidean` or `manhattan`, where the folder says.
     pub similarity: Option<String>,
+    /// What it says it is for.
+    pub task: Task,
+    /// What can be computed besides one vector a text.
+    pub outputs: Outputs,
 }
 
 /// What turns ids into rows or, for a static model, into the vector.
@@ -123,16 +130,75 @@ impl ModelFolder {
         };
         let (first, rest) = modules.split_first().expect("a parsed module list has a module");
         let mut folder = match first.kind {
-            ModuleKind::Transformer => transformer(root, &root.join(&first.path))?,
+            ModuleKind::Transformer | ModuleKind::MlmTransformer => {
+                return Self::of_transformer(root, &root.join(&first.path), &modules, plain);
+            }
             ModuleKind::StaticEmbedding => static_embedding(root, &root.join(&first.path))?,
             other => {
                 let message = format!("expected Transformer or StaticEmbedding as the first module, found {other:?}");
                 return Err(unsupported(message).in_file(modules_file));
             }
         };
-        folder.add_modules(rest)?;
-        if plain && folder.pooling.is_none() {
+        folder.add_modules(rest, head::SENTENCES)?;
+        folder.add_prompts()?;
+        Ok(folder)
+    }
+
+    /// `modules` behind the transformer in `at`, which is the first of them; in a `plain` folder nothing says so.
+    fn of_transformer(root: &Path, at: &Path, modules: &[Module], plain: bool) -> Result<Self> {
+        let (mut folder, config, limits) = transformer(root, at)?;
+        let rest = &modules[1..];
+        let has = |kind: ModuleKind| rest.iter().find(|module| module.kind == kind);
+        let file = root.join("config_sentence_transformers.json");
+        let stated =
+            config::read(&file)?.map(|value| Knobs::read(&value, true)).transpose().map_err(|e| e.in_file(file))?;
+        let knobs = limits.knobs.or(stated.unwrap_or_default());
+        if plain {
             folder.add_pooling_alone()?;
+        }
+        folder.task = if has(ModuleKind::Pooling).is_some() || folder.pooling.is_some() {
+            if let Some(task) = limits.task.as_deref().filter(|task| *task != "feature-extraction") {
+                let message =
+                    format!("transformer_task: expected \"feature-extraction\" before Pooling, found {task:?}");
+                return Err(unsupported(message).in_file(at.join(LIMIT_FILES[0])));
+            }
+            Task::Embedding
+        } else if has(ModuleKind::SpladePooling).is_some() {
+            Task::Sparse
+        } else if has(ModuleKind::LogitScore).is_some() {
+            Task::Generation
+        } else if has(ModuleKind::MultiVectorMask).is_some() || knobs.declared {
+            Task::MultiVector
+        } else {
+            task::of_config(&config, limits.task.as_deref()).map_err(|e| e.in_file(at.join("config.json")))?
+        };
+        folder.outputs =
+            task::outputs(folder.task, &config, at, root).map_err(|e| e.in_file(at.join("config.json")))?;
+        let tokens = folder.task == Task::MultiVector && folder.outputs.multi_vector.is_none();
+        folder.add_modules(rest, if tokens { head::TOKENS } else { head::SENTENCES })?;
+        let read = |module: &Module| {
+            let file = root.join(&module.path).join("config.json");
+            config::require(&file).map(|value| (value, file))
+        };
+        if tokens {
+            let mask = has(ModuleKind::MultiVectorMask).map(read).transpose()?;
+            let heads = std::mem::take(&mut folder.heads);
+            let spec = MultiVectorSpec::of_modules(heads, mask.as_ref().map(|(value, _)| value), knobs);
+            folder.outputs.multi_vector = Some(spec.map_err(|e| e.in_file(root))?);
+        }
+        if let Some(module) = has(ModuleKind::SpladePooling) {
+            let (value, file) = read(module)?;
+            let spec = folder.outputs.sparse.take().ok_or_else(|| {
+                unsupported(
+                    "expected the head of a masked language model before SpladePooling, found none that is known",
+                )
+                .in_file(at.join("config.json"))
+            })?;
+            folder.outputs.sparse = Some(spec.pooled(&value).map_err(|e| e.in_file(file))?);
+        }
+        if let Some(module) = has(ModuleKind::LogitScore) {
+            let (value, file) = read(module)?;
+            folder.outputs.yes_no = Some(task::parse_logit_score(&value).map_err(|e| e.in_file(file))?);
         }
         folder.add_prompts()?;
         Ok(folder)
@@ -148,7 +214,8 @@ impl ModelFolder {
         self.heads.last() == Some(&Head::Normalize)
     }
 
-    fn add_modules(&mut self, modules: &[Module]) -> Result<()> {
+    /// `input` is what the modules take: sentences, or tokens.
+    fn add_modules(&mut self, modules: &[Module], input: &str) -> Result<()> {
         let width = match &self.network {
             Network::Transformer { blueprint, .. } => blueprint.hidden,
             Network::Static(spec) => spec.width,
@@ -162,7 +229,9 @@ impl ModelFolder {
                 ModuleKind::Normalize => Head::Normalize,
                 ModuleKind::Dense => {
                     let value = config::require(&file)?;
-                    head::dense(&value, &find_weights(&folder)?).map(Head::Dense).map_err(|e| e.in_file(&file))?
+                    head::dense(&value, &find_weights(&folder)?, input)
+                        .map(Head::Dense)
+                        .map_err(|e| e.in_file(&file))?
                 }
                 ModuleKind::LayerNorm => {
                     let value = config::require(&file)?;
@@ -175,7 +244,10 @@ impl ModelFolder {
                     (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
                     continue;
                 }
-                ModuleKind::Pooling | ModuleKind::Transformer | ModuleKind::StaticEmbedding => {
+                // What these say is read by who opened the folder.
+                ModuleKind::MultiVectorMask if input == head::TOKENS => continue,
+                ModuleKind::SpladePooling | ModuleKind::LogitScore if modules.len() == 1 => continue,
+                _ => {
                     let message = format!(
                         "expected one Transformer and then Pooling, or one StaticEmbedding, and then Dense, LayerNorm or Normalize, \
                          found {:?} as module {}",
@@ -194,8 +266,11 @@ impl ModelFolder {
     /// `1_Pooling/config.json` of a folder that has come without its `modules.json`.
     fn add_pooling_alone(&mut self) -> Result<()> {
         let file = self.root.join("1_Pooling").join("config.json");
-        let Some(value) = config::read(&file)? else { return Ok(()) };
-        let spec = pooling::parse(&value).and_then(|spec| spec.check_width(self.dimensions).map(|()| spec));
+        let (Some(value), Network::Transformer { blueprint, .. }) = (config::read(&file)?, &self.network) else {
+            return Ok(());
+        };
+        let width = blueprint.hidden;
+        let spec = pooling::parse(&value).and_then(|spec| spec.check_width(width).map(|()| spec));
         let spec = spec.map_err(|e| e.in_file(file))?;
         (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
         Ok(())
@@ -263,14 +338,15 @@ fn plain_kind(root: &Path) -> Result<ModuleKind> {
     }
 }
 
-fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
+/// The folder without its modules, its `config.json`, and what its limits file says.
+fn transformer(root: &Path, folder: &Path) -> Result<(ModelFolder, Value, Limits)> {
     let file = folder.join("config.json");
     let value = config::require(&file)?;
     let parsed = Architecture::of(&value).and_then(|a| Ok((a, (a.parse)(&value)?)));
     let (architecture, (blueprint, names)) = parsed.map_err(|e| e.in_file(&file))?;
     let limits = Limits::read(folder)?;
     let stated = limits.max_seq_length.or(model_max_length(folder)?);
-    Ok(ModelFolder {
+    let read = ModelFolder {
         root: root.to_owned(),
         weights: find_weights(folder)?,
         pooling: None,
@@ -282,10 +358,14 @@ fn transformer(root: &Path, folder: &Path) -> Result<ModelFolder> {
         prompts: BTreeMap::new(),
         default_prompt: None,
         tokenizer: find_tokenizer(folder)?,
+        segments: segments(folder)?,
         matryoshka: matryoshka(&value).map_err(|e| e.in_file(&file))?,
         similarity: None,
+        task: Task::Embedding,
+        outputs: Outputs::default(),
         network: Network::Transformer { architecture: architecture.name, blueprint: Box::new(blueprint), names },
-    })
+    };
+    Ok((read, value, limits))
 }
 
 fn static_embedding(root: &Path, folder: &Path) -> Result<ModelFolder> {
@@ -315,8 +395,11 @@ fn static_embedding(root: &Path, folder: &Path) -> Result<ModelFolder> {
         prompts: BTreeMap::new(),
         default_prompt: None,
         tokenizer: find_tokenizer(folder)?,
+        segments: false,
         matryoshka: config.as_ref().map_or(Ok(Vec::new()), matryoshka).map_err(|e| e.in_file(&file))?,
         similarity: None,
+        task: Task::Embedding,
+        outputs: Outputs::default(),
         network: Network::Static(spec),
     })
 }
@@ -337,6 +420,9 @@ fn matryoshka(config: &Value) -> Result<Vec<usize>> {
 struct Limits {
     max_seq_length: Option<usize>,
     do_lower_case: bool,
+    /// `transformer_task`.
+    task: Option<String>,
+    knobs: Knobs,
 }
 
 impl Limits {
@@ -352,12 +438,11 @@ impl Limits {
 
     fn parse(value: &Value) -> Result<Self> {
         let config = Config::of(value)?;
-        if let Some(task) = config.text("transformer_task")?.filter(|task| *task != "feature-extraction") {
-            return Err(unsupported(format!("transformer_task: expected \"feature-extraction\", found {task:?}")));
-        }
         Ok(Self {
             max_seq_length: config.optional_number("max_seq_length", 1..=usize::MAX)?,
             do_lower_case: config.flag_or("do_lower_case", false)?,
+            task: config.text("transformer_task")?.map(str::to_owned),
+            knobs: Knobs::read(value, false)?,
         })
     }
 }
@@ -369,6 +454,19 @@ fn model_max_length(folder: &Path) -> Result<Option<usize>> {
     // Tokenisers without a limit state 1e30 as an integer, which is no 64-bit number.
     let length = Config::of(&value).map_err(|e| e.in_file(file))?.get("model_max_length").and_then(Value::as_u64);
     Ok(length.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0))
+}
+
+/// What `tokenizer_config.json` says about `token_type_ids`: its `model_input_names` or, where they are not stated, its class. The generic
+/// class of transformers 5, `TokenizersBackend`, has none; that of transformers 4 has them, as have the tokenisers of the models that
+/// have token types.
+fn segments(folder: &Path) -> Result<bool> {
+    let file = folder.join("tokenizer_config.json");
+    let Some(value) = config::read(&file)? else { return Ok(true) };
+    let config = Config::of(&value).map_err(|e| e.in_file(&file))?;
+    match config.get("model_input_names") {
+        Some(Value::Array(names)) => Ok(names.iter().any(|name| name.as_str() == Some("token_type_ids"))),
+        _ => Ok(config.text("tokenizer_class").map_err(|e| e.in_file(&file))? != Some("TokenizersBackend")),
+    }
 }
 
 fn find_weights(folder: &Path) -> Result<PathBuf> {

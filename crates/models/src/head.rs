@@ -26,7 +26,8 @@ pub enum Head {
     Normalize,
 }
 
-/// A linear layer on the pooled vector; its file has `linear.weight`, `[outputs, inputs]`, and `linear.bias`, `[outputs]`.
+/// A linear layer on the pooled vector, or on the row of a token; its file has `linear.weight`, `[outputs, inputs]`, and `linear.bias`,
+/// `[outputs]`, both without `linear.` where the file holds nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
     /// Components that go in.
@@ -43,15 +44,21 @@ pub struct Dense {
 
 /// Reads the bytes of a Dense module's `config.json`; `weights` is the file beside it.
 pub fn parse_dense(json: &[u8], weights: &Path) -> Result<Dense> {
-    dense(&config::from_bytes(json)?, weights)
+    dense(&config::from_bytes(json)?, weights, SENTENCES)
 }
 
-pub(crate) fn dense(value: &Value, weights: &Path) -> Result<Dense> {
+/// What a module over pooled rows takes.
+pub(crate) const SENTENCES: &str = "sentence_embedding";
+/// What a module over token rows takes.
+pub(crate) const TOKENS: &str = "token_embeddings";
+
+/// A Dense module that takes and gives `input`.
+pub(crate) fn dense(value: &Value, weights: &Path, input: &str) -> Result<Dense> {
     let config = Config::of(value)?;
     config.refuse_flag("use_residual", "a residual around a Dense module")?;
     for key in ["module_input_name", "module_output_name"] {
-        if let Some(name) = config.text(key)?.filter(|name| *name != "sentence_embedding") {
-            return Err(unsupported(format!("{key}: expected \"sentence_embedding\", found {name:?}")));
+        if let Some(name) = config.text(key)?.filter(|name| *name != input) {
+            return Err(unsupported(format!("{key}: expected {input:?}, found {name:?}")));
         }
     }
     Ok(Dense {

@@ -16,6 +16,7 @@ mod registry;
 mod rope;
 mod shapes;
 mod static_model;
+mod task;
 
 pub use blueprint::{
     AttentionSpec, Blueprint, DisentangledSpec, EmbeddingSpec, ExpertsSpec, MlpSpec, NormPlace, NormSpec, PositionBias,
@@ -31,3 +32,7 @@ pub use registry::{ARCHITECTURES, Architecture, parse_config};
 pub use rope::{RopeScaling, RopeSpec};
 pub use shapes::check_shapes;
 pub use static_model::{StaticLayout, StaticSpec};
+pub use task::{
+    ClassifierSpec, Expansion, HeadLayer, MaxSim, MlmHead, MultiVectorSpec, Outputs, RoleSpec, Scores, SparseSpec,
+    Task, TermPooling, YesNoSpec,
+};

@@ -32,16 +32,28 @@ pub enum ModuleKind {
     LayerNorm,
     /// A table of token vectors.
     StaticEmbedding,
+    /// A transformer with its head of a masked language model.
+    MlmTransformer,
+    /// Logits of vocabulary entries to a sparse vector.
+    SpladePooling,
+    /// Which tokens have a vector.
+    MultiVectorMask,
+    /// Logits of the next token to a score.
+    LogitScore,
 }
 
 /// Module types are Python paths whose front differs between versions of sentence-transformers; the last component does not.
-const KINDS: [(&str, ModuleKind); 6] = [
+const KINDS: [(&str, ModuleKind); 10] = [
     ("Transformer", ModuleKind::Transformer),
     ("Pooling", ModuleKind::Pooling),
     ("Dense", ModuleKind::Dense),
     ("Normalize", ModuleKind::Normalize),
     ("LayerNorm", ModuleKind::LayerNorm),
     ("StaticEmbedding", ModuleKind::StaticEmbedding),
+    ("MLMTransformer", ModuleKind::MlmTransformer),
+    ("SpladePooling", ModuleKind::SpladePooling),
+    ("MultiVectorMask", ModuleKind::MultiVectorMask),
+    ("LogitScore", ModuleKind::LogitScore),
 ];
 
 /// Reads the bytes of a `modules.json`.

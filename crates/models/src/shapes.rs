@@ -105,7 +105,7 @@ impl Blueprint {
 }
 
 /// Refuses a checkpoint that lacks a tensor of the network, holds one in another shape or in a format that is no float, or holds
-/// one that the network does not have. Heads of the pre-training task are no disagreement: `pooler`, `cls`, `lm_head`; nor are the
+/// one that the network does not have. Heads are no disagreement, such as `pooler`, `cls`, `lm_head` and `classifier`; nor are the
 /// constants `position_ids` and `inv_freq`.
 ///
 /// The error is about the first disagreement and counts the others.
@@ -158,13 +158,26 @@ fn check(weights: &dyn Weights, name: &str, shape: &[usize]) -> Result<()> {
     }
 }
 
-/// Heads of pre-training tasks, as BERT, RoBERTa, DistilBERT, ModernBERT and DeBERTa call them.
-const HEADS: [&str; 8] =
-    ["pooler.", "cls.", "lm_head.", "vocab_", "head.", "decoder.", "lm_predictions.", "mask_predictions."];
+/// Heads of pre-training and of other tasks, as BERT, RoBERTa, DistilBERT, ModernBERT, DeBERTa and Qwen3 call them; those that are used are
+/// looked for by who uses them.
+const HEADS: [&str; 11] = [
+    "pooler.",
+    "cls.",
+    "lm_head.",
+    "classifier.",
+    "pre_classifier.",
+    "score.",
+    "vocab_",
+    "head.",
+    "decoder.",
+    "lm_predictions.",
+    "mask_predictions.",
+];
 
 fn is_harmless(name: &str, names: &WeightNames) -> bool {
     let bare = |prefix: &&str| name.strip_prefix(prefix);
-    name.ends_with("position_ids")
+    name == "linear.weight"
+        || name.ends_with("position_ids")
         || name.ends_with("rotary_emb.inv_freq")
         || names.prefixes().iter().filter_map(bare).any(|name| HEADS.iter().any(|head| name.starts_with(head)))
 }

@@ -370,10 +370,6 @@ fn outside_models_read_too() {
         let Network::Transformer { blueprint, names, .. } = &folder.network else { panic!("{name}") };
         check_shapes(blueprint, names, &*folder.open_weights().unwrap()).unwrap();
     }
-    for name in ["tiny_nomic_coldfire", "tiny_modernbert_jammi"] {
-        let e = ModelFolder::read(&shared.join(name)).unwrap_err();
-        assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}");
-    }
     let fixtures = shared.join("model2vec-rs-fixtures");
     for (name, sizes) in [
         ("test-model-float32", (29_528, 29_528, 2)),

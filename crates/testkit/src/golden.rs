@@ -98,20 +98,20 @@ impl Golden {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-fn id(value: &Value) -> u32 {
+pub(crate) fn id(value: &Value) -> u32 {
     value.as_u64().and_then(|id| id.try_into().ok()).expect("a token id")
 }
 
-fn rows(value: &Value) -> Rows {
+pub(crate) fn rows(value: &Value) -> Rows {
     let row = |row: &Value| list(row).iter().map(|v| v.as_f64().expect("a number")).collect();
     list(value).iter().map(row).collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a writable folder");
     for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
         let path = entry.expect("a readable folder").path();

@@ -3,3 +3,4 @@
 pub mod golden;
 pub mod oracle;
 pub mod server;
+pub mod tasks;

@@ -1,6 +1,6 @@
 //! Any pipeline that a `tokenizer.json` can describe, run by the `tokenizers` crate.
 
-use crate::span::Span;
+use crate::{pair::PairTemplate, span::Span};
 use embral_types::{Error, ErrorKind, Result, guarded};
 use serde::{Deserialize, de::IgnoredAny};
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ pub(crate) struct General {
     tokenizer: Tokenizer,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
+    pair: Option<PairTemplate>,
     unknown: Option<u32>,
     size: usize,
 }
@@ -62,11 +63,13 @@ impl General {
             ModelWrapper::Unigram(_) => serde_json::from_slice::<File>(bytes).ok().and_then(|f| f.model.unk_id),
         };
         let size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1);
-        if let Some(id) = prefix.iter().chain(&suffix).find(|&&id| id as usize >= size) {
+        let pair = pair(&tokenizer)?;
+        let of_pair = pair.iter().flat_map(|p| [&p.before, &p.between, &p.after]).flatten().map(|(id, _)| id);
+        if let Some(id) = prefix.iter().chain(&suffix).chain(of_pair).find(|&&id| id as usize >= size) {
             let message = format!("the post-processor adds token {id}, and the vocabulary ends at {}", size.max(1) - 1);
             return Err(Error::new(ErrorKind::Mismatch, message).hint("export the tokenizer again"));
         }
-        Ok(Self { tokenizer, prefix, suffix, unknown, size })
+        Ok(Self { tokenizer, prefix, suffix, pair, unknown, size })
     }
 
     pub(crate) fn lower_case_first(&mut self) -> Result<()> {
@@ -114,6 +117,10 @@ impl General {
         &self.suffix
     }
 
+    pub(crate) fn pair(&self) -> Option<&PairTemplate> {
+        self.pair.as_ref()
+    }
+
     pub(crate) fn unknown(&self) -> Option<u32> {
         self.unknown
     }
@@ -135,10 +142,37 @@ impl General {
     }
 }
 
+/// An id that no vocabulary has.
+const MARK: u32 = u32::MAX;
+
+/// What the post-processor puts around a pair, found by letting it process two sequences that hold nothing but an id that no
+/// vocabulary has each; nothing where it does not put one behind the other.
+fn pair(tokenizer: &Tokenizer) -> Result<Option<PairTemplate>> {
+    let marked = |mark: u32| Encoding::from_tokens(vec![Token::new(mark, "x".into(), (0, 1))], 0);
+    let processed = tokenizer
+        .post_process(marked(MARK), Some(marked(MARK - 1)), true)
+        .map_err(|e| failed("the post-processor of the tokenizer failed", e))?;
+    let mut tokens = Vec::new();
+    for (&id, &segment) in processed.get_ids().iter().zip(processed.get_type_ids()) {
+        let Ok(segment) = u8::try_from(segment) else { return Ok(None) };
+        tokens.push((id, segment));
+    }
+    let places = |mark: u32| tokens.iter().enumerate().filter(move |(_, t)| t.0 == mark).map(|(at, _)| at);
+    let (Some(first), Some(second)) = (places(MARK).next(), places(MARK - 1).next()) else { return Ok(None) };
+    if first > second || places(MARK).count() + places(MARK - 1).count() != 2 {
+        return Ok(None);
+    }
+    Ok(Some(PairTemplate {
+        before: tokens[..first].to_vec(),
+        between: tokens[first + 1..second].to_vec(),
+        after: tokens[second + 1..].to_vec(),
+        segments: [tokens[first].1, tokens[second].1],
+    }))
+}
+
 /// The ids that the post-processor puts before and after a single sequence, found by letting it process one that holds nothing
 /// but an id no vocabulary has.
 fn specials(tokenizer: &Tokenizer) -> Result<(Vec<u32>, Vec<u32>)> {
-    const MARK: u32 = u32::MAX;
     let marked = Encoding::from_tokens(vec![Token::new(MARK, "x".into(), (0, 1))], 0);
     let processed = tokenizer
         .post_process(marked, None, true)

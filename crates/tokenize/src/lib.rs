@@ -7,6 +7,7 @@
 mod bert;
 mod general;
 mod options;
+mod pair;
 mod roberta;
 mod span;
 mod tokenizer;

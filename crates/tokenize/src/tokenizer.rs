@@ -4,6 +4,7 @@ use crate::{
     Options, Truncation,
     bert::{Bert, BertOptions},
     general::General,
+    pair::{cut, longest_first},
     roberta,
     span::{Parts, Span},
 };
@@ -20,6 +21,22 @@ pub struct Encoded {
     /// How many of the first ids belong to the prompt, the special tokens before it included; 0 without a prompt.
     /// See [`Tokenizer::prompt_tokens`].
     pub prompt_tokens: usize,
+    /// The segment (the token type) of each id; empty where all are 0, as those of a single text are.
+    pub segments: Vec<u8>,
+    /// How many of the ids the others see, the first ones; `None` where they see all.
+    pub seen: Option<usize>,
+}
+
+impl Encoded {
+    /// Query expansion as ColBERT has it: `id` behind the text until there are `length` ids. The added ones see the text; the text sees
+    /// them where it is to `attend` to them.
+    pub fn expand(&mut self, id: u32, length: usize, attend: bool) {
+        let text = self.ids.len();
+        if text < length {
+            self.ids.resize(length, id);
+            self.seen = (!attend).then_some(text);
+        }
+    }
 }
 
 /// Turns texts into token ids. Shared by threads without locks of its own.
@@ -107,15 +124,90 @@ impl Tokenizer {
     /// The token ids of `prompt` followed by `text`.
     pub fn encode(&self, text: &str, prompt: &str) -> Result<Encoded> {
         let mut ids = Vec::with_capacity(32);
-        let truncated = self.encode_to(text, prompt, &mut ids)?;
+        let truncated = self.encode_to(text, prompt, &[], self.options.max_tokens, &mut ids)?;
         let prompt_tokens = if prompt.is_empty() { 0 } else { self.prompt_tokens(prompt)?.min(ids.len()) };
-        Ok(Encoded { ids, truncated, prompt_tokens })
+        Ok(Encoded { ids, truncated, prompt_tokens, ..Encoded::default() })
+    }
+
+    /// The token ids of two texts as one sequence, such as `[CLS] first [SEP] second [SEP]`. Where they are too long together, the
+    /// longer one is cut first (`longest_first` of transformers), each at the side that [`Options::truncation`] names.
+    ///
+    /// Fails where the tokenizer has no form for a pair, and where the pair is too long and truncation is refused.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<Encoded> {
+        let template = match &self.pipeline {
+            Pipeline::Bert(bert) => bert.pair(),
+            Pipeline::General(general) => general.pair(),
+        };
+        let template = template.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "the tokenizer has no form for a pair of texts")
+                .hint("the post-processor of its tokenizer.json says where the second text goes")
+        })?;
+        let bare;
+        let template = if self.options.special_tokens {
+            template
+        } else {
+            bare = template.bare();
+            &bare
+        };
+        let room = match self.options.max_tokens {
+            None => usize::MAX,
+            Some(limit) => limit.checked_sub(template.specials()).ok_or_else(|| {
+                let message = format!("max_tokens is {limit}, but a pair has {} special tokens", template.specials());
+                Error::new(ErrorKind::InvalidInput, message)
+            })?,
+        };
+        let right = self.options.truncation == Truncation::Right;
+        let read = |text: &str, enough: usize| {
+            let mut ids = Vec::with_capacity(32);
+            self.content(text, if right { enough } else { usize::MAX }, &mut ids).map(|()| ids)
+        };
+        let enough = room.saturating_add(1);
+        let (mut a, mut b) = (read(first, enough)?, read(second, enough)?);
+        // Of two texts that both fill the room, the longer one gets the odd token, so their ends have to be found.
+        if right && a.len() > room && b.len() > room && room % 2 == 1 {
+            (a, b) = (read(first, usize::MAX)?, read(second, usize::MAX)?);
+        }
+        let found = a.len().saturating_add(b.len());
+        if found > room && self.options.truncation == Truncation::Error {
+            let (all, limit) = (found + template.specials(), room + template.specials());
+            let message = format!("the pair has {all} tokens, the limit is {limit}");
+            return Err(Error::new(ErrorKind::TooLong, message)
+                .hint("shorten it, raise max-tokens where the model allows it, or allow truncation"));
+        }
+        let (keep_a, keep_b) = longest_first(a.len(), b.len(), room);
+        cut(&mut a, keep_a, self.options.truncation);
+        cut(&mut b, keep_b, self.options.truncation);
+        let (ids, segments) = template.join(&a, &b);
+        Ok(Encoded { ids, truncated: found > room, segments, ..Encoded::default() })
+    }
+
+    /// The ids of a text without special tokens, cut nowhere.
+    pub fn pieces(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = Vec::new();
+        self.content(text, usize::MAX, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// The token ids of `prompt` followed by `text`, behind the ids of `lead`, which stand after the special tokens at the start; of
+    /// all of them as many as `limit` allows, where it is the smaller limit.
+    ///
+    /// Fails as [`Tokenizer::encode`], and where the limit leaves no room for a text.
+    pub fn encode_behind(&self, lead: &[u32], prompt: &str, text: &str, limit: Option<usize>) -> Result<Encoded> {
+        let limit = [limit, self.options.max_tokens].into_iter().flatten().min();
+        if let Some(limit) = limit.filter(|&limit| limit < self.specials() + lead.len()) {
+            let message =
+                format!("the limit is {limit} tokens, but {} stand around a text", self.specials() + lead.len());
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let mut ids = Vec::with_capacity(32);
+        let truncated = self.encode_to(text, prompt, lead, limit, &mut ids)?;
+        Ok(Encoded { ids, truncated, ..Encoded::default() })
     }
 
     /// Appends the token ids of `prompt` followed by `text` to `batch`, as one sequence. Returns whether something was cut off.
     pub fn encode_into(&self, text: &str, prompt: &str, batch: &mut Batch) -> Result<bool> {
         let mut ids = Vec::with_capacity(32);
-        let truncated = self.encode_to(text, prompt, &mut ids)?;
+        let truncated = self.encode_to(text, prompt, &[], self.options.max_tokens, &mut ids)?;
         batch.push(&ids);
         Ok(truncated)
     }
@@ -146,12 +238,13 @@ impl Tokenizer {
         }
     }
 
-    /// The number of tokens of `text` alone, without special tokens and whatever the limit; may stop counting behind `enough`.
-    /// A text that would be cut by its characters counts as `enough`.
+    /// Whether `text` alone would be cut by the number of its characters.
+    pub fn is_capped(&self, text: &str) -> bool {
+        self.cap(text).1
+    }
+
+    /// The number of tokens of `text` alone, without special tokens and whatever the limits; may stop counting behind `enough`.
     pub fn count(&self, text: &str, enough: usize) -> Result<usize> {
-        if self.cap(text).1 {
-            return Ok(enough);
-        }
         let mut ids = Vec::new();
         self.content(text, enough, &mut ids)?;
         Ok(ids.len())
@@ -225,6 +318,15 @@ impl Tokenizer {
         }
     }
 
+    /// The ids that stand for no part of a text: those put around it, the unknown one, and padding.
+    pub fn special_ids(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self.prefix().iter().chain(self.suffix()).copied().chain(self.unknown()).collect();
+        ids.extend(["[PAD]", "<pad>"].into_iter().filter_map(|token| self.id(token)));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
     /// The median number of characters of a piece, rounded down: static models cut texts at so many times their token limit.
     pub fn median_token_chars(&self) -> usize {
         let mut lengths: Vec<usize> = match &self.pipeline {
@@ -259,22 +361,31 @@ impl Tokenizer {
         self.prefix().len() + self.suffix().len()
     }
 
-    fn encode_to(&self, text: &str, prompt: &str, ids: &mut Vec<u32>) -> Result<bool> {
+    fn encode_to(
+        &self,
+        text: &str,
+        prompt: &str,
+        lead: &[u32],
+        limit: Option<usize>,
+        ids: &mut Vec<u32>,
+    ) -> Result<bool> {
         let joined: Cow<'_, str> = if prompt.is_empty() { text.into() } else { [prompt, text].concat().into() };
         let (text, capped) = self.cap(&joined);
-        let room = self.options.max_tokens.map_or(usize::MAX, |limit| limit - self.specials());
+        let around = self.specials() + lead.len();
+        let room = limit.map_or(usize::MAX, |limit| limit - around);
         // Only a cut on the right can leave the rest of the text unread; one token too many tells that there is a cut.
         let enough = if self.options.truncation == Truncation::Right { room.saturating_add(1) } else { usize::MAX };
-        let prefix = self.prefix();
-        ids.extend_from_slice(prefix);
+        ids.extend_from_slice(self.prefix());
+        ids.extend_from_slice(lead);
+        let start = ids.len();
         self.content(text, enough, ids)?;
-        let found = ids.len() - prefix.len();
+        let found = ids.len() - start;
         if found > room {
             match self.options.truncation {
-                Truncation::Right => ids.truncate(prefix.len() + room),
-                Truncation::Left => drop(ids.drain(prefix.len()..ids.len() - room)),
+                Truncation::Right => ids.truncate(start + room),
+                Truncation::Left => drop(ids.drain(start..ids.len() - room)),
                 Truncation::Error => {
-                    let (all, limit) = (found + self.specials(), room + self.specials());
+                    let (all, limit) = (found + around, room + around);
                     let message = format!("the text has {all} tokens, the limit is {limit}");
                     return Err(Error::new(ErrorKind::TooLong, message)
                         .hint("shorten it, raise max-tokens where the model allows it, or allow truncation"));

@@ -8,11 +8,15 @@
 pub struct Batch {
     ids: Vec<u32>,
     offsets: Vec<u32>,
+    /// The segment of each token; empty where all are 0.
+    segments: Vec<u8>,
+    /// Tokens of each sequence that its tokens see; empty where they see all.
+    seen: Vec<u32>,
 }
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { ids: Vec::new(), offsets: vec![0] }
+        Self { ids: Vec::new(), offsets: vec![0], segments: Vec::new(), seen: Vec::new() }
     }
 }
 
@@ -21,7 +25,7 @@ impl Batch {
     pub fn with_capacity(sequences: usize, tokens: usize) -> Self {
         let mut offsets = Vec::with_capacity(sequences + 1);
         offsets.push(0);
-        Self { ids: Vec::with_capacity(tokens), offsets }
+        Self { ids: Vec::with_capacity(tokens), offsets, ..Self::default() }
     }
 
     /// Appends one sequence.
@@ -31,12 +35,62 @@ impl Batch {
     pub fn push(&mut self, ids: &[u32]) {
         self.ids.extend_from_slice(ids);
         self.offsets.push(u32::try_from(self.ids.len()).expect("a batch holds fewer than 2^32 tokens"));
+        if !self.segments.is_empty() {
+            self.segments.resize(self.ids.len(), 0);
+        }
+        if !self.seen.is_empty() {
+            self.seen.push(ids.len() as u32);
+        }
+    }
+
+    /// Appends one sequence with the segment (the token type) of each of its tokens; none stands for 0 everywhere.
+    ///
+    /// # Panics
+    /// As [`Batch::push`], and where there are segments, but not one a token.
+    pub fn push_segments(&mut self, ids: &[u32], segments: &[u8]) {
+        assert!(segments.is_empty() || segments.len() == ids.len(), "{} segments of {}", segments.len(), ids.len());
+        let start = self.ids.len();
+        self.push(ids);
+        if segments.iter().any(|&segment| segment != 0) {
+            self.segments.resize(self.ids.len(), 0);
+            self.segments[start..].copy_from_slice(segments);
+        }
+    }
+
+    /// Appends one sequence of which only the first `seen` tokens are seen by its tokens: those behind look on.
+    ///
+    /// # Panics
+    /// As [`Batch::push`], and where `seen` is no number of tokens from 1 to all.
+    pub fn push_seen(&mut self, ids: &[u32], seen: usize) {
+        assert!((1..=ids.len()).contains(&seen), "{seen} of {} tokens are seen", ids.len());
+        if self.seen.is_empty() && seen < ids.len() {
+            self.seen = self.offsets.windows(2).map(|ends| ends[1] - ends[0]).collect();
+        }
+        let all = self.seen.is_empty() && seen == ids.len();
+        self.push(ids);
+        if !all {
+            let last = self.len() - 1;
+            self.seen.resize(last + 1, 0);
+            self.seen[last] = seen as u32;
+        }
     }
 
     /// Removes every sequence and keeps the memory.
     pub fn clear(&mut self) {
         self.ids.clear();
         self.offsets.truncate(1);
+        self.segments.clear();
+        self.seen.clear();
+    }
+
+    /// The segment of each token, `[tokens]`; empty where all are 0.
+    pub fn segments(&self) -> &[u8] {
+        &self.segments
+    }
+
+    /// How many tokens of each sequence its tokens see, `[len]`, the first ones; empty where they see all.
+    pub fn seen(&self) -> &[u32] {
+        &self.seen
     }
 
     /// The number of sequences.
@@ -100,5 +154,24 @@ mod tests {
         assert_eq!((batch.len(), batch.tokens(), batch.offsets()), (4, 6, &[0, 2, 2, 3, 6][..]));
         batch.clear();
         assert!(batch.is_empty() && batch.tokens() == 0);
+    }
+
+    #[test]
+    fn segments_and_what_is_seen_are_there_from_the_first_sequence_that_needs_them() {
+        let mut batch = Batch::default();
+        batch.push(&[1, 2]);
+        batch.push_segments(&[3, 4], &[0, 0]);
+        batch.push_seen(&[5], 1);
+        assert!(batch.segments().is_empty() && batch.seen().is_empty());
+        batch.push_segments(&[6, 7, 8], &[0, 0, 1]);
+        assert_eq!(batch.segments(), [0, 0, 0, 0, 0, 0, 0, 1]);
+        batch.push_seen(&[9, 9, 9], 2);
+        batch.push_segments(&[1, 1], &[]);
+        batch.push_seen(&[2], 1);
+        assert_eq!(batch.segments().len(), batch.tokens());
+        assert_eq!(batch.seen(), [2, 2, 1, 3, 2, 2, 1]);
+        batch.clear();
+        assert!(batch.segments().is_empty() && batch.seen().is_empty());
+        assert_eq!(batch, Batch::default());
     }
 }

@@ -52,7 +52,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     })?;
     let choice = flags.model.resolve();
     let embedder = choice.open(flags.quiet)?;
-    let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
+    let prompt = choice.prompt();
+    flags::remind(embedder.info(), prompt, flags.quiet);
     let mut seen = Calibration::begin(&embedder, prompt)?;
     loop {
         let records = input.batch(embedder.texts_at_once())?;

@@ -60,16 +60,16 @@ pub(crate) struct Flags {
     input_format: Option<input::Format>,
     /// The field or column of the text [default: text]
     #[arg(long, value_name = "NAME", help_heading = "Input")]
-    field: Option<String>,
+    pub(super) field: Option<String>,
     /// The field or column of the id, kept beside its vector
     #[arg(long, value_name = "NAME", help_heading = "Input")]
-    id_field: Option<String>,
+    pub(super) id_field: Option<String>,
     /// What ids are in the output [default: as they are in the input]
     #[arg(long, value_enum, value_name = "KIND", requires = "id_field", help_heading = "Input")]
     id_type: Option<IdKind>,
     /// Leave texts of nothing but white space out
     #[arg(long, help_heading = "Input")]
-    skip_blank: bool,
+    pub(super) skip_blank: bool,
     /// What to do with a row that cannot be read: bad JSON, a missing field, null
     #[arg(long, value_enum, value_name = "WHAT", default_value = "fail", help_heading = "Input")]
     on_error: OnError,
@@ -79,41 +79,50 @@ pub(crate) struct Flags {
     out: Option<PathBuf>,
     /// The format of the output [default: by the file's name]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
-    format: Option<output::Format>,
+    pub(super) format: Option<output::Format>,
     /// The numbers of the output
     #[arg(long, value_enum, value_name = "KIND", default_value = "float", help_heading = "Output")]
     output: Output,
     /// Write each vector as one text: base64 of its little-endian numbers (JSONL, CSV)
     #[arg(long, help_heading = "Output")]
-    base64: bool,
+    pub(super) base64: bool,
     /// The range of each component for --output int8 or uint8: a file of --save-ranges [default: what embral calibrate kept]
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     ranges: Option<PathBuf>,
     /// Write the range of each component over this input, to calibrate --output int8 and uint8
     #[arg(long, value_name = "FILE", conflicts_with = "resume", help_heading = "Output")]
-    save_ranges: Option<PathBuf>,
+    pub(super) save_ranges: Option<PathBuf>,
+    /// Write weights of vocabulary entries (SPLADE, bge-m3), as JSON lines
+    #[arg(long, help_heading = "Output")]
+    pub(super) sparse: bool,
+    /// Write one vector a token (ColBERT, bge-m3), as JSON lines
+    #[arg(long, help_heading = "Output")]
+    pub(super) multi_vector: bool,
+    /// Write the vector of the text as well, of the same pass (with --sparse or --multi-vector)
+    #[arg(long, help_heading = "Output")]
+    pub(super) dense: bool,
     /// Write each text beside its vector (JSONL, CSV, Parquet)
     #[arg(long, help_heading = "Output")]
-    with_text: bool,
+    pub(super) with_text: bool,
     /// Go on with a run that was killed
     #[arg(long, conflicts_with = "overwrite", help_heading = "Output")]
-    resume: bool,
+    pub(super) resume: bool,
     /// Replace the output where it exists
     #[arg(short = 'f', long, help_heading = "Output")]
-    overwrite: bool,
+    pub(super) overwrite: bool,
     /// Rows of a Parquet row group
     #[arg(long, value_name = "ROWS", default_value = "8192", help_heading = "Output")]
     row_group: NonZeroUsize,
     /// Seconds between two checkpoints of a run into a file
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds, help_heading = "Output")]
-    checkpoint: Duration,
+    pub(super) checkpoint: Duration,
 
     /// Say nothing but errors
     #[arg(short, long)]
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Print where the time went
     #[arg(long)]
-    profile: bool,
+    pub(super) profile: bool,
 
     #[command(flatten)]
     chunks: ChunkFlags,
@@ -176,13 +185,13 @@ fn seconds(typed: &str) -> Result<Duration, String> {
 }
 
 /// Where texts come from.
-enum From<'a> {
+pub(super) enum From<'a> {
     Texts(&'a [String]),
     Input(input::Options),
 }
 
 /// Where vectors go.
-enum To {
+pub(super) enum To {
     /// Nowhere: only the ranges are wanted.
     Nothing,
     Stdout,
@@ -192,17 +201,26 @@ enum To {
 }
 
 /// The flags, resolved.
-struct Plan<'a> {
-    from: From<'a>,
-    to: To,
-    format: output::Format,
-    quantization: Option<Quantization>,
-    chunks: Option<Chunks>,
-    model: ModelChoice,
+pub(super) struct Plan<'a> {
+    pub(super) from: From<'a>,
+    pub(super) to: To,
+    pub(super) format: output::Format,
+    pub(super) quantization: Option<Quantization>,
+    pub(super) chunks: Option<Chunks>,
+    pub(super) model: ModelChoice,
 }
 
 impl Flags {
-    fn plan(&self) -> Result<Plan<'_>> {
+    /// What ids are in the output.
+    pub(super) fn id_type(&self, input: &Input) -> Option<input::IdType> {
+        match self.id_type {
+            Some(IdKind::Int) => Some(input::IdType::Int64),
+            Some(IdKind::String) => Some(input::IdType::Text),
+            None => input.id_type(),
+        }
+    }
+
+    pub(super) fn plan(&self) -> Result<Plan<'_>> {
         let from = if self.input.is_none() && !self.texts.is_empty() {
             if self.id_field.is_some() || self.field.is_some() || self.input_format.is_some() {
                 return Err(usage("--field, --id-field and --input-format are about a file: give one with -i"));
@@ -329,14 +347,32 @@ impl Flags {
 }
 
 /// Set by the first interrupt of a run into a file.
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(super) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The text whose vector a resumed run is compared by.
 const PROBE: &str = "The same model gives this sentence the same vector.";
 /// Components of it that are kept.
 const PROBE_COMPONENTS: usize = 16;
 
+/// Makes the first interrupt end the run at the next chunk; a second one does not wait for it.
+pub(super) fn watch_for_interrupts() -> Result<()> {
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).context("cannot watch for interrupts")
+}
+
 pub(crate) fn run(flags: &Flags) -> Result<()> {
+    if flags.sparse || flags.multi_vector {
+        return super::tokens::run(flags);
+    }
+    if flags.dense {
+        return Err(usage(
+            "--dense belongs to --sparse or --multi-vector: without them the vector of the text is all there is",
+        ));
+    }
     let plan = flags.plan()?;
     let found = match &plan.to {
         To::File(names) => names.find(flags.resume, flags.overwrite)?,
@@ -354,7 +390,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
     let embedder = Arc::new(plan.model.open(flags.quiet)?);
-    let prompt = flags::prompt(plan.model.prompt.as_deref(), &embedder);
+    let prompt = plan.model.prompt();
+    flags::remind(embedder.info(), prompt, flags.quiet);
     let input = match plan.chunks {
         Some(chunks) => input.in_chunks(chunks.splitter(&embedder, prompt)?),
         None => input,
@@ -370,11 +407,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         },
         number: plan.quantization.map_or(Number::F32, Number::of),
         ids: flags.id_field.is_some(),
-        id_type: match flags.id_type {
-            Some(IdKind::Int) => Some(input::IdType::Int64),
-            Some(IdKind::String) => Some(input::IdType::Text),
-            None => input.id_type(),
-        },
+        id_type: flags.id_type(&input),
         text: flags.with_text,
         base64: flags.base64,
         chunks: plan.chunks.is_some_and(Chunks::rows),
@@ -390,7 +423,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             Begin::Stream(Box::new(file.with_context(|| format!("cannot write {}", path.display()))?))
         }
         To::File(names) => {
-            let settings = flags.settings(&embedder, prompt_text(prompt, &embedder), &plan, ranges.as_ref());
+            let settings = flags.settings(&embedder, embedder.prompt_text(prompt)?, &plan, ranges.as_ref());
             let mut probe = embedder.embed_batch_as(&[PROBE], prompt)?.into_vec();
             probe.truncate(PROBE_COMPONENTS);
             let mut journal = Journal::new(settings, probe);
@@ -401,13 +434,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             }
             again = format!("run it again with --resume to complete {}", names.out.display());
             let partial = Partial::open(names.clone(), journal)?;
-            // A second interrupt does not wait for the chunk.
-            let handler = || {
-                if STOP.swap(true, Ordering::Relaxed) {
-                    std::process::exit(130);
-                }
-            };
-            ctrlc::set_handler(handler).context("cannot watch for interrupts")?;
+            watch_for_interrupts()?;
             Begin::Partial(partial)
         }
     };
@@ -451,7 +478,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     Ok(())
 }
 
-fn report(leftovers: &Leftovers, flags: &Flags) {
+pub(super) fn report(leftovers: &Leftovers, flags: &Flags) {
     if flags.quiet {
         return;
     }
@@ -510,18 +537,5 @@ impl Model<'_> {
             }
             None => error.into(),
         }
-    }
-}
-
-/// The text that a prompt is.
-pub(crate) fn prompt_text<'a>(prompt: Prompt<'a>, embedder: &'a Embedder) -> &'a str {
-    let info = embedder.info();
-    // A prompt that a server has is known by its name alone.
-    let named = |name: &'a str| info.prompts.get(name).filter(|text| !text.is_empty()).map_or(name, String::as_str);
-    match prompt {
-        Prompt::None => "",
-        Prompt::Text(text) => text,
-        Prompt::Name(name) => named(name),
-        Prompt::Default => info.default_prompt.as_deref().map_or("", named),
     }
 }

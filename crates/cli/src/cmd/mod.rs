@@ -4,6 +4,7 @@ mod bench;
 #[cfg(feature = "vector-cache")]
 mod cache;
 mod calibrate;
+mod classify;
 mod completions;
 mod distill;
 mod doctor;
@@ -11,10 +12,10 @@ mod embed;
 mod inspect;
 mod kernels;
 mod models;
+mod rerank;
 mod search;
 mod similarity;
-
-pub(crate) use embed::prompt_text;
+mod tokens;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Similarity(Box<similarity::Flags>),
     Search(Box<search::Flags>),
     Calibrate(Box<calibrate::Flags>),
+    Rerank(Box<rerank::Flags>),
+    Classify(Box<classify::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
     #[cfg(feature = "vector-cache")]
@@ -44,6 +47,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Similarity(flags) => similarity::run(&flags),
         Command::Search(flags) => search::run(&flags),
         Command::Calibrate(flags) => calibrate::run(&flags),
+        Command::Rerank(flags) => rerank::run(&flags),
+        Command::Classify(flags) => classify::run(&flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         #[cfg(feature = "vector-cache")]

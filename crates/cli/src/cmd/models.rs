@@ -4,7 +4,8 @@ use crate::download::Download;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use embral::{
-    Config, Embedder, ModelInfo, catalogue, default_model,
+    Classifier, Config, Embedder, ModelInfo, MultiVectorEmbedder, Reranker, SparseEmbedder, Task, catalogue,
+    default_model,
     store::{ResolveOptions, Store, StoredSource},
 };
 use std::{
@@ -136,6 +137,7 @@ fn source(source: StoredSource) -> &'static str {
 struct Known<'a> {
     name: &'a str,
     repo: &'a str,
+    task: &'a str,
     dims: usize,
     matryoshka: &'a [usize],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +153,7 @@ fn known(json: bool) -> Result<String> {
         .map(|e| Known {
             name: e.name,
             repo: e.repo,
+            task: task_name(e.task),
             dims: e.dims,
             matryoshka: e.matryoshka,
             max_tokens: e.max_tokens,
@@ -163,20 +166,34 @@ fn known(json: bool) -> Result<String> {
         return Ok(serde_json::to_string_pretty(&rows)? + "\n");
     }
     let width = rows.iter().map(|r| r.repo.len()).max().unwrap_or(4);
-    let mut out =
-        format!("{:<width$}  {:>5}  {:>6}  {:>8}  {:<12}  runs\n", "name", "dims", "tokens", "size", "licence");
+    let mut out = format!(
+        "{:<width$}  {:<12}  {:>5}  {:>6}  {:>8}  {:<12}  runs\n",
+        "name", "task", "dims", "tokens", "size", "licence"
+    );
     for r in &rows {
         let runs = if r.supported { "yes" } else { "not yet" };
         let (dims, tokens) = (r.dims, r.max_tokens.map_or_else(|| "any".to_owned(), |n| n.to_string()));
-        writeln!(out, "{:<width$}  {dims:>5}  {tokens:>6}  {:>5} MB  {:<12}  {runs}", r.repo, r.size_mb, r.licence)?;
+        let (repo, task, size, licence) = (r.repo, r.task, r.size_mb, r.licence);
+        writeln!(out, "{repo:<width$}  {task:<12}  {dims:>5}  {tokens:>6}  {size:>5} MB  {licence:<12}  {runs}")?;
     }
     Ok(out)
+}
+
+/// What a model of the catalogue is for: those that score or answer are rerankers.
+fn task_name(task: Task) -> &'static str {
+    match task {
+        Task::Classification | Task::Generation => "reranking",
+        other => other.name(),
+    }
 }
 
 /// The object of `models info --json`.
 #[derive(serde::Serialize)]
 struct About<'a> {
     name: &'a str,
+    task: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    labels: &'a [String],
     path: Option<&'a Path>,
     architecture: &'a str,
     dimensions: usize,
@@ -198,10 +215,25 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     // Looking at a model does not fetch it; one behind an address is asked.
     let config = Config { offline: !config.is_remote(), ..config };
     let remote = config.is_remote();
-    let embedder = Embedder::with_config(config)?;
-    let info = embedder.info();
+    let task = embral::task(&config)?;
+    let mut labels = Vec::new();
+    let info = match task {
+        Task::Embedding => Embedder::with_config(config)?.info().clone(),
+        Task::Classification => {
+            let classifier = Classifier::with_config(config)?;
+            labels = classifier.labels().to_vec();
+            classifier.info().clone()
+        }
+        Task::Generation => Reranker::with_config(config)?.info().clone(),
+        Task::Sparse => SparseEmbedder::with_config(config)?.info().clone(),
+        Task::MultiVector => {
+            let embedder = MultiVectorEmbedder::with_config(config)?;
+            ModelInfo { dimensions: embedder.dimensions(), ..embedder.info().clone() }
+        }
+    };
+    let info = &info;
     if json {
-        return Ok(serde_json::to_string_pretty(&about(info))? + "\n");
+        return Ok(serde_json::to_string_pretty(&about(info, task, &labels))? + "\n");
     }
     let list = |widths: &[usize]| widths.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut out = String::new();
@@ -221,7 +253,12 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     }
     row("path", &info.path.as_ref().map_or_else(|| "inside embral".into(), |p| p.display().to_string()))?;
     row("architecture", &info.architecture)?;
-    row("dimensions", &info.dimensions.to_string())?;
+    row("task", task.name())?;
+    if !labels.is_empty() {
+        row("labels", &labels.join(", "))?;
+    } else if task != Task::Sparse && task != Task::Generation {
+        row("dimensions", &info.dimensions.to_string())?;
+    }
     if !info.matryoshka.is_empty() {
         row("Matryoshka", &list(&info.matryoshka))?;
     }
@@ -231,8 +268,10 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     }
     row("parameters", &format!("{:.1} million", info.parameters as f64 / 1e6))?;
     row("weights", &format!("{:.1} MB", info.weight_bytes as f64 / 1e6))?;
-    row("pooling", info.pooling.name())?;
-    row("normalised", if info.normalize { "yes" } else { "no" })?;
+    if task == Task::Embedding {
+        row("pooling", info.pooling.name())?;
+        row("normalised", if info.normalize { "yes" } else { "no" })?;
+    }
     row("precision", info.precision.name())?;
     for (name, text) in &info.prompts {
         let default = if info.default_prompt.as_ref() == Some(name) { " (default)" } else { "" };
@@ -241,9 +280,11 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     Ok(out)
 }
 
-fn about(info: &ModelInfo) -> About<'_> {
+fn about<'a>(info: &'a ModelInfo, task: Task, labels: &'a [String]) -> About<'a> {
     About {
         name: &info.name,
+        task: task.name(),
+        labels,
         path: info.path.as_deref(),
         architecture: &info.architecture,
         dimensions: info.dimensions,

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::usage,
-    flags::{self, ModelFlags},
+    flags::{Chosen, ModelFlags},
     input::{self, Bad, Id, Input, Record},
     output::one_line,
     ranges,
@@ -49,9 +49,12 @@ pub(crate) struct Flags {
     /// The field or column of an id to print
     #[arg(long, value_name = "NAME")]
     id_field: Option<String>,
-    /// Put before the query: a prompt of the model by name, else this text [default: the model's prompt "query", if any]
-    #[arg(long, value_name = "NAME|TEXT")]
+    /// Put a prompt of the model before the query [default: its prompt of a query, if any]
+    #[arg(long, value_name = "NAME", conflicts_with = "query_prompt_text")]
     query_prompt: Option<String>,
+    /// Put this text before the query
+    #[arg(long, value_name = "TEXT")]
+    query_prompt_text: Option<String>,
     /// Search vectors of fewer bits, as an index holds them: f16, int8, uint8, binary or ubinary
     #[arg(long, value_name = "KIND")]
     quantize: Option<Quantization>,
@@ -64,9 +67,6 @@ pub(crate) struct Flags {
     #[command(flatten)]
     model: ModelFlags,
 }
-
-/// The name under which models keep the prompt of a query.
-const QUERY: &str = "query";
 
 struct Hit {
     score: f32,
@@ -86,19 +86,21 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     })?;
     let choice = flags.model.resolve();
     let embedder = choice.open(false)?;
-    let prompt = match flags.query_prompt.as_deref() {
-        None if choice.prompt.is_none() && embedder.info().prompts.contains_key(QUERY) => Prompt::Name(QUERY),
-        given => flags::prompt(given.or(choice.prompt.as_deref()), &embedder),
+    let query_prompt = Chosen::of(flags.query_prompt.as_ref(), flags.query_prompt_text.as_ref());
+    // A prompt that is named is for both sides, where the query has none of its own.
+    let (for_query, for_texts) = match (query_prompt.as_ref().or(choice.prompt.as_ref()), &choice.prompt) {
+        (None, _) => (Prompt::Query, Prompt::Document),
+        (Some(query), None) => (query.prompt(), Prompt::Document),
+        (Some(query), Some(texts)) => (query.prompt(), texts.prompt()),
     };
-    let mut query = embedder.embed_batch_as(&[&flags.query], prompt)?;
+    let mut query = embedder.embed_batch_as(&[&flags.query], for_query)?;
     if flags.quantize.is_none() {
         super::similarity::normalize(&mut query);
     }
-    let prompt = flags::prompt(choice.prompt.as_deref(), &embedder);
     let ranges = match flags.quantize {
         Some(form) if form.needs_ranges() => {
             let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
-            Some(ranges::of(&embedder, prompt, given)?)
+            Some(ranges::of(&embedder, for_texts, given)?)
         }
         Some(form) if flags.ranges.is_some() => {
             return Err(usage(format!("--ranges belongs to --quantize int8 or uint8, not {form}")));
@@ -115,7 +117,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             break;
         }
         let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
-        let mut rows: Embeddings = embedder.embed_batch_as(&texts, prompt)?;
+        let mut rows: Embeddings = embedder.embed_batch_as(&texts, for_texts)?;
         let quantized = flags.quantize.map(|form| quantize(&rows, form, ranges.as_ref())).transpose()?;
         let scores = match &quantized {
             Some(quantized) => quantized.coarse(query.row(0), ranges.as_ref())?,

@@ -36,7 +36,8 @@ const TEXT: usize = 60;
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let choice = flags.model.resolve();
     let embedder = choice.open(false)?;
-    let mut rows = embedder.embed_batch_as(&flags.texts, flags::prompt(choice.prompt.as_deref(), &embedder))?;
+    flags::remind(embedder.info(), choice.prompt(), false);
+    let mut rows = embedder.embed_batch_as(&flags.texts, choice.prompt())?;
     normalize(&mut rows);
     let matrix = embral::similarity(&rows, &rows);
     let n = flags.texts.len();

@@ -66,6 +66,7 @@ impl Encode for Table {
                 }
                 Vectors::I8(v) => v[row..row + width].iter().try_for_each(|x| write!(out, ",{x}"))?,
                 Vectors::U8(v) => v[row..row + width].iter().try_for_each(|x| write!(out, ",{x}"))?,
+                Vectors::Members(_) => unreachable!("members of objects are written as JSON lines"),
             }
             out.push(b'\n');
         }

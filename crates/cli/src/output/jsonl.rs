@@ -1,7 +1,7 @@
 //! JSON lines: `{"index":0,"embedding":[…]}`, with the input's id in the place of the index where it has one;
 //! of a chunk also `"chunk"`, `"start"` and `"end"`.
 
-use super::{Encode, Layout, Rows, integer, text};
+use super::{Encode, Layout, Rows, Vectors, integer, text};
 use crate::input::{Id, IdType, Place};
 use anyhow::Result;
 
@@ -41,14 +41,19 @@ impl Encode for JsonLines {
                 out.extend_from_slice(b",\"text\":");
                 serde_json::to_writer(&mut *out, &record.text)?;
             }
-            out.extend_from_slice(b",\"embedding\":");
-            let row = (rows.first + i) * width;
-            if self.0.base64 {
-                out.push(b'"');
-                rows.vectors.base64(row..row + width, out);
-                out.push(b'"');
-            } else {
-                rows.vectors.json(row..row + width, out)?;
+            match rows.vectors {
+                Vectors::Members(members) => out.extend_from_slice(members[rows.first + i].as_bytes()),
+                numbers => {
+                    out.extend_from_slice(b",\"embedding\":");
+                    let row = (rows.first + i) * width;
+                    if self.0.base64 {
+                        out.push(b'"');
+                        numbers.base64(row..row + width, out);
+                        out.push(b'"');
+                    } else {
+                        numbers.json(row..row + width, out)?;
+                    }
+                }
             }
             out.extend_from_slice(b"}\n");
         }

@@ -90,6 +90,8 @@ pub(crate) enum Vectors {
     I8(Vec<i8>),
     /// Unsigned bytes.
     U8(Vec<u8>),
+    /// What is no row of numbers: members of a JSON object, which only JSON lines take.
+    Members(Vec<String>),
 }
 
 impl From<Quantized> for Vectors {
@@ -134,6 +136,7 @@ impl Vectors {
             Self::F16(v) => v[range].iter().for_each(|x| out.extend_from_slice(&x.to_le_bytes())),
             Self::I8(v) => out.extend(v[range].iter().map(|x| x.cast_unsigned())),
             Self::U8(v) => out.extend_from_slice(&v[range]),
+            Self::Members(_) => unreachable!("members of objects are written as JSON lines"),
         }
     }
 
@@ -151,6 +154,7 @@ impl Vectors {
             Self::F16(v) => serde_json::to_writer(out, &v[row].iter().map(|x| x.to_f32()).collect::<Vec<_>>())?,
             Self::I8(v) => serde_json::to_writer(out, &v[row])?,
             Self::U8(v) => serde_json::to_writer(out, &v[row])?,
+            Self::Members(_) => unreachable!("members of objects are no row of numbers"),
         }
         Ok(())
     }

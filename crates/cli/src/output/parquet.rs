@@ -104,6 +104,7 @@ impl Table {
                 Vectors::F16(v) => (DataType::Float16, Arc::new(Float16Array::from(v))),
                 Vectors::I8(v) => (DataType::Int8, Arc::new(Int8Array::from(v))),
                 Vectors::U8(v) => (DataType::UInt8, Arc::new(UInt8Array::from(v))),
+                Vectors::Members(_) => unreachable!("members of objects are written as JSON lines"),
             };
         let element = Arc::new(Field::new("element", kind, false));
         fields.push(Field::new("embedding", DataType::FixedSizeList(Arc::clone(&element), width), false));

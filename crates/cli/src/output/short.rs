@@ -29,6 +29,7 @@ impl Encode for Short {
                 Vectors::F16(v) => v[shown].iter().map(|x| format!("{:7.4}", x.to_f32())).collect(),
                 Vectors::I8(v) => v[shown].iter().map(|x| format!("{x:4}")).collect(),
                 Vectors::U8(v) => v[shown].iter().map(|x| format!("{x:3}")).collect(),
+                Vectors::Members(_) => unreachable!("members of objects are written as JSON lines"),
             };
             let more = if width > SHOWN { ", …" } else { "" };
             writeln!(out, "[{}{more}] {width} dims  {}", numbers.join(", "), one_line(&record.text, TEXT))?;

@@ -1,6 +1,6 @@
 //! The commands beside `embed`.
 
-use crate::process::{embeddings, floats, good, run, write_texts};
+use crate::process::{command, embeddings, finish, floats, good, run, write_texts};
 use serde_json::Value;
 use std::fs;
 
@@ -186,8 +186,44 @@ fn prompts_go_by_name_or_by_their_text() {
     let folder = tempfile::tempdir().unwrap();
     let at = folder.path();
     let glued = good(at, "embed red-cat -m $STATIC");
-    assert_eq!(good(at, "embed cat --prompt red- -m $STATIC"), glued);
+    assert_eq!(good(at, "embed cat --prompt-text red- -m $STATIC"), glued);
     assert_ne!(good(at, "embed cat -m $STATIC"), glued);
+
+    let query = run(at, "embed cat --prompt query -m $tiny_qwen3");
+    assert_eq!((query.code, query.err.as_str()), (Some(0), ""));
+    let mut by_text = command(at, "embed cat -m $tiny_qwen3 --prompt-text");
+    assert_eq!(finish(by_text.arg("Instruct: Find the passage\nQuery:")).out, query.out);
+    let document = good(at, "embed cat --prompt passage -m $tiny_qwen3");
+    assert_ne!(query.out, document);
+
+    for (line, expected) in [
+        ("embed cat --prompt clustering -m $tiny_qwen3", "no prompt \"clustering\"; it has: query"),
+        ("embed cat --prompt query -m $BERT", "no prompt \"query\"; it has: none"),
+        ("similarity cat dog --prompt qery -m $tiny_qwen3", "it has: query"),
+    ] {
+        let ran = run(at, line);
+        assert!(ran.code == Some(1) && ran.err.contains(expected) && ran.out.is_empty(), "{line}: {}", ran.err);
+    }
+    assert_eq!(run(at, "embed cat --prompt query --prompt-text x").code, Some(2));
+}
+
+#[test]
+fn a_forgotten_prompt_is_said_once_on_standard_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    write_texts(&at.join("in.txt"), 300);
+    let silent = run(at, "embed -i in.txt -m $tiny_qwen3 -q");
+    assert_eq!((silent.code, silent.err.as_str()), (Some(0), ""));
+    let told = run(at, "embed -i in.txt -m $tiny_qwen3");
+    assert_eq!(told.out, silent.out);
+    assert!(told.err.matches("was trained with prompts").count() == 1 && told.err.contains("query"), "{}", told.err);
+    assert!(run(at, "similarity cat dog -m $tiny_qwen3").err.contains("was trained with prompts"));
+    for line in ["embed cat -m $BERT", "embed cat -m $tiny_qwen3 --prompt document", "search in.txt cat -m $tiny_qwen3"]
+    {
+        assert_eq!(run(at, line).err, "", "{line}");
+    }
+    let mut none = command(at, "embed cat -m $tiny_qwen3 --prompt-text");
+    assert_eq!(finish(none.arg("")).err, "");
 }
 
 #[test]

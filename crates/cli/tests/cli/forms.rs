@@ -73,12 +73,12 @@ fn ranges_are_kept_for_a_model_its_width_and_its_prompt() {
     write_texts(&at.join("in.txt"), 120);
     let none = run(at, "embed x -m $BERT --output int8");
     assert!(none.code == Some(2) && none.err.contains("embral calibrate SAMPLE"), "{}", none.err);
-    let said = good(at, "calibrate in.txt -m $BERT --prompt query:");
+    let said = good(at, "calibrate in.txt -m $BERT --prompt-text query:");
     assert!(said.contains("ranges of 32 components from 120 texts"), "{said}");
     let other = run(at, "embed x -m $BERT --output int8");
     assert!(other.code == Some(2) && other.err.contains("none is kept"), "{}", other.err);
-    let alone = good(at, "embed x -m $BERT --output int8 --prompt query:");
-    let together = good(at, "embed x y z -m $BERT --output int8 --prompt query:");
+    let alone = good(at, "embed x -m $BERT --output int8 --prompt-text query:");
+    let together = good(at, "embed x y z -m $BERT --output int8 --prompt-text query:");
     assert_eq!(alone.lines().next(), together.lines().next());
     good(at, "calibrate in.txt -m $BERT --dims 8 -o ranges.json");
     let cut = run(at, "embed x -m $BERT --output uint8 --dims 8");

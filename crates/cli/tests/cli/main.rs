@@ -10,4 +10,5 @@ mod process;
 mod remote;
 mod resume;
 mod streams;
+mod tasks;
 mod vectors;

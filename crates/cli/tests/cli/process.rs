@@ -42,7 +42,8 @@ pub(crate) fn embral(folder: &Path) -> Command {
     command
 }
 
-/// Runs a command line in `folder` to its end. Words are apart by single spaces; a word `$BERT` or `$STATIC` is a tiny model.
+/// Runs a command line in `folder` to its end. Words are apart by single spaces; a word `$BERT` or `$STATIC` is a tiny model, and so
+/// is `$` with the name of any other.
 pub(crate) fn run(folder: &Path, line: &str) -> Ran {
     finish(&mut command(folder, line))
 }
@@ -51,10 +52,11 @@ pub(crate) fn run(folder: &Path, line: &str) -> Ran {
 pub(crate) fn command(folder: &Path, line: &str) -> Command {
     let mut command = embral(folder);
     for word in line.split(' ').filter(|w| !w.is_empty()) {
-        match word {
-            "$BERT" => command.arg(model("tiny_bert")),
-            "$STATIC" => command.arg(model("static_f32")),
-            word => command.arg(word),
+        match word.strip_prefix('$') {
+            Some("BERT") => command.arg(model("tiny_bert")),
+            Some("STATIC") => command.arg(model("static_f32")),
+            Some(name) => command.arg(model(name)),
+            None => command.arg(word),
         };
     }
     command

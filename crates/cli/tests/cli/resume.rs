@@ -117,7 +117,7 @@ fn a_run_goes_on_only_with_what_it_began_with() {
     assert!(plain.err.contains("--resume") && plain.err.contains("--overwrite"), "{}", plain.err);
     let refusals = [
         (format!("{line} --resume --dims 8"), "--dims was 32 and is 8"),
-        (format!("{line} --resume --prompt query:"), "--prompt was"),
+        (format!("{line} --resume --prompt-text query:"), "--prompt was"),
     ];
     for (line, message) in &refusals {
         let ran = run(at, line);

@@ -4,9 +4,8 @@ use super::{Chunk, ChunkBy, Plan, split};
 use crate::Embedder;
 use embral_types::Result;
 
-/// Bytes that are cut at a time for each token of a chunk, and at the least. What is cut again with the text behind it is the last
-/// chunk of these.
-const BYTES_A_TOKEN: usize = 64;
+/// The fewest bytes that are cut at a time, which are the largest chunk's otherwise. What is cut again with the text behind it is the
+/// last chunk of these.
 const FEWEST_BYTES: usize = 4096;
 
 /// The part of a document that is not cut yet.
@@ -67,7 +66,7 @@ impl Document {
     pub(super) fn step(&mut self, embedder: &Embedder, plan: &Plan, out: &mut dyn FnMut(Chunk, &str)) -> Result<Step> {
         let tokenizer = &embedder.local()?.tokenizer;
         let rest = &self.text[self.done..];
-        self.stretch = self.stretch.max(plan.size.saturating_mul(BYTES_A_TOKEN)).max(FEWEST_BYTES);
+        self.stretch = self.stretch.max(plan.size.saturating_mul(split::BYTES_A_TOKEN)).max(FEWEST_BYTES);
         // The structure of Markdown behind a cut depends on what is before it.
         let whole = matches!(plan.by, ChunkBy::Markdown | ChunkBy::Document);
         // Only where there is more text is it known that the stretch is not the last.

@@ -5,6 +5,10 @@ use embral_tokenize::{Span, Tokenizer};
 use embral_types::Result;
 use std::ops::Range;
 
+/// The most bytes of a chunk for each token of its size. Text has 3 to 6; noise that is one unknown token however long it is, and white
+/// space, would otherwise be chunks of any length.
+pub(super) const BYTES_A_TOKEN: usize = 64;
+
 /// The chunks of one stretch of text, which cover it; none is nothing but white space unless the text is.
 pub(super) fn split(tokenizer: &Tokenizer, plan: &Plan, text: &str) -> Result<Vec<Chunk>> {
     let counter = Counter { tokenizer, size: plan.size };
@@ -42,10 +46,15 @@ struct Counter<'a> {
 }
 
 impl Counter<'_> {
-    /// The tokens of a chunk, exact where they fit.
+    /// The tokens of a chunk, exact where they fit; never fewer than its bytes make, so that a longer chunk is a larger one.
     fn tokens(&self, chunk: &str) -> Result<usize> {
         // So far beyond the size that no single character has as many.
-        self.tokenizer.count(chunk.trim(), self.size.saturating_mul(4).saturating_add(64))
+        let too_many = self.size.saturating_mul(4).saturating_add(64);
+        let least = chunk.len().div_ceil(BYTES_A_TOKEN);
+        if least > self.size || self.tokenizer.is_capped(chunk.trim()) {
+            return Ok(least.max(too_many));
+        }
+        Ok(self.tokenizer.count(chunk.trim(), too_many)?.max(least))
     }
 
     fn fits(&self, chunk: &str) -> Result<bool> {

@@ -15,12 +15,17 @@ pub(crate) enum Weights {
 }
 
 #[cfg(any(test, feature = "hub", feature = "import"))]
-const ROOT: [&str; 10] = [
+const ROOT: [&str; 15] = [
     "added_tokens.json",
+    "artifact.metadata",
+    "colbert_linear.pt",
+    "colbert_linear.safetensors",
     "config.json",
     "config_sentence_transformers.json",
     "merges.txt",
     "modules.json",
+    "sparse_linear.pt",
+    "sparse_linear.safetensors",
     "special_tokens_map.json",
     "tokenizer.json",
     "tokenizer_config.json",

@@ -4,7 +4,7 @@ use super::{Timed, Variant, fastest, numbers, timed};
 use crate::op::activation::{Activation, activate_with};
 use crate::op::attention::{AttentionShape, attention_at};
 use crate::op::bag::{Bag, Table, bag_with};
-use crate::op::embed::{EmbedTables, embed_with};
+use crate::op::embed::{EmbedTables, Positions, embed_with};
 use crate::op::gemm::{Epilogue, PackedMatrix, Precision, Residual, gemm};
 use crate::op::norm::{Norm, NormKind, norm_with};
 use crate::op::pooling::{Pooling, pool_rows_with};
@@ -102,7 +102,9 @@ pub fn attention(
     let pairs: usize = offsets.windows(2).map(|ends| seen((ends[1] - ends[0]) as usize)).sum();
     let ops = (4 * pairs * shape.out_width()) as f64;
     let bf16 = variant.precision == Precision::Bf16;
-    fastest(budget, ops, || timed(|| attention_at(variant.level(), bf16, pool, &qkv, &offsets, shape, &mut out)))
+    fastest(budget, ops, || {
+        timed(|| attention_at(variant.level(), bf16, pool, &qkv, offsets[..].into(), shape, &mut out))
+    })
 }
 
 /// [`norm_in_place`](crate::op::norm::norm_in_place); in bytes, each value read and written once.
@@ -132,7 +134,8 @@ pub fn embed(pool: &Pool, isa: Isa, rows: &Rows, vocab: usize, budget: Duration)
     let width = rows.width;
     let (word, position) = (numbers(vocab * width), numbers(rows.length * width));
     let (ids, offsets, gamma) = (ids(rows.count, vocab), rows.offsets(), vec![1.0; width]);
-    let tables = EmbedTables { word: &word, position: Some((&position, 0)), kind: Some(&position), width, scale: 1.0 };
+    let places = Positions { table: &position, first: 0, padding: None };
+    let tables = EmbedTables { word: &word, position: Some(places), kind: Some((&position, &[])), width, scale: 1.0 };
     let n = Norm { kind: NormKind::Layer, gamma: &gamma, beta: Some(&gamma), eps: 1e-12 };
     let mut out = numbers(rows.count * width);
     fastest(budget, (3 * rows.bytes()) as f64, || {

@@ -11,20 +11,31 @@ use crate::{Isa, Pool};
 pub struct EmbedTables<'a> {
     /// One row an id.
     pub word: &'a [f32],
-    /// One row a position, and the row of position 0.
-    pub position: Option<(&'a [f32], usize)>,
-    /// Token types, of which every token has the first.
-    pub kind: Option<&'a [f32]>,
+    /// Learned positions.
+    pub position: Option<Positions<'a>>,
+    /// One row a token type, and the type of each token; none where all have the first.
+    pub kind: Option<(&'a [f32], &'a [u8])>,
     /// The width of a row.
     pub width: usize,
     /// The sum is multiplied by it.
     pub scale: f32,
 }
 
-/// `out[t] = norm(scale · (word[ids[t]] + position[offset + t - start of its sequence] + kind[0]))`, `[ids.len(), width]`.
+/// A table of positions.
+#[derive(Clone, Copy, Debug)]
+pub struct Positions<'a> {
+    /// One row a position.
+    pub table: &'a [f32],
+    /// The row of the first token.
+    pub first: usize,
+    /// A token that is at no place: it has the row before the first, and is not counted.
+    pub padding: Option<u32>,
+}
+
+/// `out[t] = norm(scale · (word[ids[t]] + position[first + place of t in its sequence] + kind[type[t]]))`, `[ids.len(), width]`.
 ///
 /// # Panics
-/// Where an id or a position has no row, or a buffer has another size.
+/// Where an id, a position or a token type has no row, or a buffer has another size.
 pub fn embed(
     pool: &Pool,
     ids: &[u32],
@@ -54,7 +65,12 @@ pub(crate) fn embed_with(
         norm.check();
         assert_eq!(norm.gamma.len(), width, "the normalisation has the width of the tables");
     }
-    assert!(tables.kind.is_none_or(|kind| kind.len() >= width), "there is a first token type");
+    let has_row = |position: Positions<'_>| position.padding.is_none() || position.first > 0;
+    assert!(tables.position.is_none_or(has_row), "there is a row before the first position");
+    if let Some((kind, types)) = tables.kind {
+        assert!(kind.len() >= width, "there is a first token type");
+        assert!(types.is_empty() || types.len() == ids.len(), "{} token types of {} tokens", types.len(), ids.len());
+    }
     split_rows(pool, out, width, 1, &|first, out| isa.run(Rows { ids, offsets, tables, norm, first, out }));
 }
 
@@ -75,18 +91,28 @@ impl Kernel for Rows<'_> {
         let width = tables.width;
         let scale = s.splat(tables.scale);
         let mut sequence = offsets.partition_point(|&start| start as usize <= first) - 1;
+        let padding = tables.position.and_then(|position| position.padding);
+        let is_padding = |token: usize| padding == Some(ids[token]);
+        let mut skipped = (offsets[sequence] as usize..first).filter(|&token| is_padding(token)).count();
         for (row, out) in out.chunks_exact_mut(width).enumerate() {
             let token = first + row;
             while offsets[sequence + 1] as usize <= token {
                 sequence += 1;
+                skipped = 0;
             }
             let word = table_row(tables.word, ids[token] as usize, width);
-            let place = token - offsets[sequence] as usize;
-            let position = tables.position.map(|(table, first)| table_row(table, first + place, width));
+            let position = tables.position.map(|position| {
+                let place = position.first + token - offsets[sequence] as usize - skipped;
+                table_row(position.table, if is_padding(token) { position.first - 1 } else { place }, width)
+            });
+            skipped += usize::from(is_padding(token));
+            let kind = tables
+                .kind
+                .map(|(table, types)| table_row(table, types.get(token).copied().unwrap_or(0).into(), width));
             for (i, part) in out.chunks_mut(S::LANES).enumerate() {
                 let columns = i * S::LANES..i * S::LANES + part.len();
                 let mut v = s.read(&word[columns.clone()]);
-                if let Some(kind) = tables.kind {
+                if let Some(kind) = kind {
                     v = s.add(v, s.read(&kind[columns.clone()]));
                 }
                 if let Some(position) = position {
@@ -118,6 +144,34 @@ mod tests {
     /// Three sums of numbers below 1, times 2: 4 units in the last place of 4; after the normalisation as in `norm`.
     const EMBED_ERROR: f64 = 2e-6;
 
+    fn positions_of(table: &[f32], first: usize) -> Positions<'_> {
+        Positions { table, first, padding: None }
+    }
+
+    #[test]
+    fn padding_in_a_text_has_a_row_of_its_own_and_no_place() {
+        let words = [0.0; 8];
+        let table: Vec<f32> = (0..6).map(|row| row as f32).collect();
+        let t = EmbedTables {
+            word: &words,
+            position: Some(Positions { padding: Some(7), ..positions_of(&table, 2) }),
+            kind: None,
+            width: 1,
+            scale: 1.0,
+        };
+        let ids = [3, 7, 4, 7, 7, 5, 7, 1, 2];
+        let wanted = [2.0, 1.0, 3.0, 1.0, 1.0, 4.0, 1.0, 2.0, 3.0];
+        each_isa("embed padding", |isa| {
+            let mut out = [f32::NAN; 9];
+            embed_with(isa, &Pool::shared(Some(2)), &ids, &[0, 6, 9], &t, None, &mut out);
+            assert_eq!(out, wanted);
+            // A task that starts within a sequence counts what is before it.
+            let rows = Rows { ids: &ids, offsets: &[0, 6, 9], tables: &t, norm: None, first: 2, out: &mut out[2..] };
+            isa.run(rows);
+            assert_eq!(out, wanted);
+        });
+    }
+
     #[test]
     fn rows_are_the_sums_of_f64() {
         each_isa("embed", |isa| {
@@ -128,13 +182,21 @@ mod tests {
                 let ids = [3, 19, 0, 7, 7, 1];
                 let offsets = [0, 2, 2, 6];
                 let positions = [0, 1, 0, 1, 2, 3];
-                let t =
-                    EmbedTables { word: &words, position: Some((&places, 2)), kind: Some(&kind), width, scale: 2.0 };
-                let sums: Vec<f64> = ids
-                    .iter()
-                    .zip(positions)
-                    .flat_map(|(&id, p)| (0..width).map(move |c| (id as usize * width + c, (p + 2) * width + c, c)))
-                    .map(|(w, p, c)| 2.0 * (f64::from(words[w]) + f64::from(places[p]) + f64::from(kind[c])))
+                let types: &[u8] = if width % 2 == 0 { &[] } else { &[0, 1, 0, 0, 1, 1] };
+                let t = EmbedTables {
+                    word: &words,
+                    position: Some(positions_of(&places, 2)),
+                    kind: Some((&kind, types)),
+                    width,
+                    scale: 2.0,
+                };
+                let wide = |table: &[f32], row: usize, c: usize| f64::from(table[row * width + c]);
+                let sums: Vec<f64> = (0..ids.len())
+                    .flat_map(|t| (0..width).map(move |c| (t, c)))
+                    .map(|(t, c)| {
+                        let kind = wide(&kind, types.get(t).copied().unwrap_or(0).into(), c);
+                        2.0 * (wide(&words, ids[t] as usize, c) + wide(&places, positions[t] + 2, c) + kind)
+                    })
                     .collect();
                 let n = Norm { kind: NormKind::Rms, gamma: &gamma, beta: None, eps: 1e-5 };
                 let normed = oracle::norm(&sums, &gamma, None, 1e-5, true);
@@ -154,7 +216,7 @@ mod tests {
         let words = oracle::numbers(1, 50 * width);
         let ids: Vec<u32> = (0..700).map(|i| i * 13 % 50).collect();
         let offsets: Vec<u32> = (0..=100).map(|i| i * 7).collect();
-        let t = EmbedTables { word: &words, position: Some((&words, 0)), kind: None, width, scale: 1.0 };
+        let t = EmbedTables { word: &words, position: Some(positions_of(&words, 0)), kind: None, width, scale: 1.0 };
         each_isa("embed threads", |isa| {
             let [one, two, three] = pools().map(|pool| {
                 let mut out = vec![0.0; ids.len() * width];

@@ -51,7 +51,12 @@ pub(super) fn without_position_kind(config: Config<'_>, first_position: usize) -
         hidden,
         layers,
         embedding: EmbeddingSpec {
-            positions: Positions::Learned { rows: positions, offset: first_position },
+            positions: Positions::Learned {
+                rows: positions,
+                offset: first_position,
+                // The padding token is before the first position, in the families that have one there.
+                padding: first_position.checked_sub(1).map(|id| id as u32),
+            },
             token_types: config.number_or("type_vocab_size", 2, limit::TOKEN_TYPES)?,
             norm: true,
             scale: 1.0,

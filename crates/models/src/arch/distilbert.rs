@@ -37,7 +37,7 @@ pub(crate) fn parse(config: &Value) -> Result<(Blueprint, WeightNames)> {
         hidden,
         layers,
         embedding: EmbeddingSpec {
-            positions: Positions::Learned { rows: positions, offset: 0 },
+            positions: Positions::Learned { rows: positions, offset: 0, padding: None },
             token_types: 0,
             norm: true,
             scale: 1.0,

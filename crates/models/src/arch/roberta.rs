@@ -36,7 +36,7 @@ mod tests {
         // 567,754,752 with the pooler, which has 1024 * 1024 + 1024.
         assert_eq!(blueprint.parameters(), 567_754_752 - 1_049_600);
         assert_eq!(blueprint.max_positions, 8192);
-        assert_eq!(blueprint.embedding.positions, Positions::Learned { rows: 8194, offset: 2 });
+        assert_eq!(blueprint.embedding.positions, Positions::Learned { rows: 8194, offset: 2, padding: Some(1) });
         assert_eq!(names.weight(Role::Up, 2), "encoder.layer.2.intermediate.dense.weight");
     }
 

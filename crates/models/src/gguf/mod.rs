@@ -8,7 +8,7 @@ mod names;
 mod tokenizer;
 
 use crate::{
-    Architecture, Head, ModelFolder, Network, TokenizerFiles,
+    Architecture, Head, ModelFolder, Network, Outputs, Task, TokenizerFiles,
     config::{brief, limit, malformed, unsupported},
 };
 use embral_formats::{
@@ -87,8 +87,11 @@ fn model(file: &Path, gguf: &GgufFile) -> Result<ModelFolder> {
         prompts: BTreeMap::new(),
         default_prompt: None,
         tokenizer: TokenizerFiles::Inside(tokenizer::json(&meta)?),
+        segments: true,
         matryoshka: Vec::new(),
         similarity: None,
+        task: Task::Embedding,
+        outputs: Outputs::default(),
         network: Network::Transformer { architecture: architecture.name, blueprint: Box::new(blueprint), names },
     })
 }

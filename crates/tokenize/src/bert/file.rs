@@ -1,6 +1,7 @@
 //! `tokenizer.json` and `vocab.txt` of BERT models.
 
 use super::{Bert, BertOptions, Decoder, Vocabulary, words::Normal};
+use crate::pair::PairTemplate;
 use aho_corasick::{AhoCorasick, MatchKind};
 use embral_types::{Error, ErrorKind, Result};
 use serde::{
@@ -50,14 +51,30 @@ enum PreTokenizer {
 #[derive(Deserialize)]
 #[serde(tag = "type")]
 enum PostProcessor {
-    BertProcessing { sep: (String, u32), cls: (String, u32) },
-    TemplateProcessing { single: Vec<Part>, special_tokens: HashMap<String, Special> },
+    BertProcessing {
+        sep: (String, u32),
+        cls: (String, u32),
+    },
+    TemplateProcessing {
+        single: Vec<Part>,
+        #[serde(default)]
+        pair: Vec<Part>,
+        special_tokens: HashMap<String, Special>,
+    },
 }
 
 #[derive(Deserialize)]
 enum Part {
-    SpecialToken { id: String },
-    Sequence { id: String },
+    SpecialToken {
+        id: String,
+        #[serde(default)]
+        type_id: u8,
+    },
+    Sequence {
+        id: String,
+        #[serde(default)]
+        type_id: u8,
+    },
 }
 
 #[derive(Deserialize)]
@@ -132,10 +149,15 @@ impl Bert {
         if file.added_tokens.iter().any(|t| vocabulary.id(&t.content) != Some(t.id)) {
             return None;
         }
-        let (prefix, suffix) = match file.post_processor {
-            None => (vec![], vec![]),
-            Some(PostProcessor::BertProcessing { sep, cls }) => (vec![cls.1], vec![sep.1]),
-            Some(PostProcessor::TemplateProcessing { single, special_tokens }) => template(&single, &special_tokens)?,
+        let (prefix, suffix, pair) = match file.post_processor {
+            None => (vec![], vec![], Some(PairTemplate { segments: [0, 1], ..PairTemplate::default() })),
+            Some(PostProcessor::BertProcessing { sep, cls }) => {
+                (vec![cls.1], vec![sep.1], Some(PairTemplate::bert(cls.1, sep.1)))
+            }
+            Some(PostProcessor::TemplateProcessing { single, pair, special_tokens }) => {
+                let (prefix, suffix) = template(&single, &special_tokens)?;
+                (prefix, suffix, pair_template(&pair, &special_tokens))
+            }
         };
         let tokens: Vec<(&str, u32)> = file.added_tokens.iter().map(|t| (t.content.as_ref(), t.id)).collect();
         Some(Self {
@@ -150,6 +172,7 @@ impl Bert {
             max_word_chars: model.max_input_chars_per_word,
             prefix,
             suffix,
+            pair,
             added: search(&tokens)?,
             special: file.added_tokens.iter().filter(|t| t.special).map(|t| t.id).collect(),
             decoder: file.decoder.map(|DecoderFile::WordPiece { prefix, cleanup }| Decoder { prefix, cleanup }),
@@ -188,6 +211,7 @@ impl Bert {
             unknown,
             prefix: vec![cls],
             suffix: vec![sep],
+            pair: Some(PairTemplate::bert(cls, sep)),
             decoder: Some(Decoder { prefix: "##".into(), cleanup: true }),
         })
     }
@@ -198,13 +222,32 @@ fn template(parts: &[Part], special: &HashMap<String, Special>) -> Option<(Vec<u
     let (mut sides, mut side) = ([vec![], vec![]], 0);
     for part in parts {
         match part {
-            Part::SpecialToken { id } => sides[side].extend(&special.get(id)?.ids),
-            Part::Sequence { id } if id == "A" && side == 0 => side = 1,
+            Part::SpecialToken { id, .. } => sides[side].extend(&special.get(id)?.ids),
+            Part::Sequence { id, .. } if id == "A" && side == 0 => side = 1,
             Part::Sequence { .. } => return None,
         }
     }
     let [prefix, suffix] = sides;
     (side == 1).then_some((prefix, suffix))
+}
+
+/// What a template puts around a pair; nothing where it is not one text after the other.
+fn pair_template(parts: &[Part], special: &HashMap<String, Special>) -> Option<PairTemplate> {
+    let (mut sides, mut side, mut segments) = ([vec![], vec![], vec![]], 0, [0, 0]);
+    for part in parts {
+        match part {
+            Part::SpecialToken { id, type_id } => {
+                sides[side].extend(special.get(id)?.ids.iter().map(|&id| (id, *type_id)));
+            }
+            Part::Sequence { id, type_id } if side < 2 && id == ["A", "B"][side] => {
+                segments[side] = *type_id;
+                side += 1;
+            }
+            Part::Sequence { .. } => return None,
+        }
+    }
+    let [before, between, after] = sides;
+    (side == 2).then_some(PairTemplate { before, between, after, segments })
 }
 
 type Search = (AhoCorasick, Vec<u32>);

@@ -9,6 +9,7 @@ mod spans;
 mod vocabulary;
 mod words;
 
+use crate::pair::PairTemplate;
 use aho_corasick::AhoCorasick;
 use std::ops::ControlFlow;
 pub(crate) use vocabulary::Vocabulary;
@@ -39,6 +40,7 @@ pub(crate) struct Bert {
     unknown: u32,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
+    pair: Option<PairTemplate>,
     /// Tokens recognised in the raw text, longest first at each place, and their ids.
     added: Option<(AhoCorasick, Vec<u32>)>,
     special: Vec<u32>,
@@ -88,6 +90,10 @@ impl Bert {
 
     pub(crate) fn suffix(&self) -> &[u32] {
         &self.suffix
+    }
+
+    pub(crate) fn pair(&self) -> Option<&PairTemplate> {
+        self.pair.as_ref()
     }
 
     pub(crate) fn lower_case_first(&mut self) {

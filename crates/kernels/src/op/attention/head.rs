@@ -20,6 +20,8 @@ pub(super) struct Head<'a, F, B> {
     pub(super) first_row: usize,
     /// Rows of the sequence.
     pub(super) n: usize,
+    /// Rows of the sequence that are keys, the first ones.
+    pub(super) keys: usize,
     pub(super) queries: Range<usize>,
     pub(super) kv_head: usize,
     /// Whether this thread takes the next head.
@@ -65,10 +67,14 @@ impl<F: Operand, B: Bias> Kernel for Head<'_, F, B> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { qkv, out, shape, first_row, n, queries, kv_head, more, memory, format: _, bias } = self;
+        let Self { qkv, out, shape, first_row, n, keys, queries, kv_head, more, memory, format: _, bias } = self;
         let (dim, width, panel) = (shape.dim, shape.qkv_width(), 2 * S::LANES);
         let group = shape.heads / shape.kv_heads;
-        let all_keys = shape.mask.visible(queries.start, n).start..shape.mask.visible(queries.end - 1, n).end;
+        let visible = |row: usize| {
+            let all = shape.mask.visible(row, n);
+            all.start.min(keys)..all.end.min(keys)
+        };
+        let all_keys = visible(queries.start).start..visible(queries.end - 1).end;
         let chunk = all_keys.len().min(KEYS);
         let single = all_keys.len() <= KEYS;
         let (dim_words, chunk_words) = (row_words::<S, F>(dim), chunk.div_ceil(F::VALUES));
@@ -107,7 +113,7 @@ impl<F: Operand, B: Bias> Kernel for Head<'_, F, B> {
                     let end = queries.start + tiles.start(tile + 1);
                     let rows = end - start;
                     let seen = |row: usize| {
-                        let all = shape.mask.visible(row, n);
+                        let all = visible(row);
                         let from = all.start.clamp(first_key, first_key + count);
                         from - first_key..all.end.clamp(from, first_key + count) - first_key
                     };

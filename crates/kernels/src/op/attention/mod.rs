@@ -9,7 +9,7 @@ mod head;
 mod operand;
 mod softmax;
 
-use super::gemm::{Level, Precision};
+use super::gemm::Level;
 use crate::isa::{Dots, Numbers};
 use crate::parts::Parts;
 use crate::scratch;
@@ -106,6 +106,23 @@ const TASKS_PER_THREAD: usize = 8;
 /// Up to this length the rows of the next head are asked for while one is computed: they stay in the second cache.
 const ASK_AHEAD: usize = 512;
 
+/// Where sequences lie, and which of their rows are keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequences<'a> {
+    /// Sequence `i` is the rows `offsets[i]..offsets[i + 1]`.
+    pub offsets: &'a [u32],
+    /// How many rows of each sequence are keys, the first ones, one at least; all where it is empty. The others look on: they are
+    /// queries, which no row sees, not even they themselves.
+    pub seen: &'a [u32],
+}
+
+impl<'a> From<&'a [u32]> for Sequences<'a> {
+    /// Every row is a key.
+    fn from(offsets: &'a [u32]) -> Self {
+        Self { offsets, seen: &[] }
+    }
+}
+
 /// `softmax(scale · Q Kᵀ) V` of each sequence and head. `qkv` is `[rows, qkv_width]`, a row being all queries, all keys, all
 /// values; `out` is `[rows, out_width]`; sequence `i` is the rows `offsets[i]..offsets[i + 1]`. Memory beside the buffers is
 /// bounded, whatever the length.
@@ -113,7 +130,7 @@ const ASK_AHEAD: usize = 512;
 /// # Panics
 /// Where a buffer has another size, the offsets are no offsets, or `heads` is no multiple of `kv_heads`.
 pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
-    attention_with::<F32, _>(Level::active(Precision::F32), pool, qkv, offsets, shape, NoBias, out);
+    attention_among(pool, qkv, offsets.into(), shape, false, out);
 }
 
 /// As [`attention`], with products of bf16 where the machine has an instruction for them, else of f32, which is then the faster.
@@ -121,61 +138,71 @@ pub fn attention(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionSha
 /// # Panics
 /// As [`attention`].
 pub fn attention_bf16(pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape, out: &mut [f32]) {
-    let isa = Isa::active();
-    let dots = bf16_dots(isa, shape);
-    attention_at(Level { isa, dots }, dots.is_some(), pool, qkv, offsets, shape, out);
+    attention_among(pool, qkv, offsets.into(), shape, true, out);
 }
 
-/// `softmax(scale · Q Kᵀ + bias) V`; for the rest as [`attention`].
+/// As [`attention`] or, with `bf16`, [`attention_bf16`], of sequences some rows of which only look on.
 ///
 /// # Panics
-/// As [`attention`], and where the bias is for another number of heads.
+/// As [`attention`], and where there are numbers of keys, but not one a sequence, or one that its sequence does not have.
+pub fn attention_among(
+    pool: &Pool,
+    qkv: &[f32],
+    sequences: Sequences<'_>,
+    shape: &AttentionShape,
+    bf16: bool,
+    out: &mut [f32],
+) {
+    attention_by(pool, qkv, sequences, shape, NoBias, bf16, out);
+}
+
+/// `softmax(scale · Q Kᵀ + bias) V`; `bf16`, and for the rest, as [`attention_among`]. A distance is one of places, also to a row
+/// that only looks on.
+///
+/// # Panics
+/// As [`attention_among`], and where the bias is for another number of heads.
 pub fn attention_biased(
     pool: &Pool,
     qkv: &[f32],
-    offsets: &[u32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     bias: DistanceBias<'_>,
+    bf16: bool,
     out: &mut [f32],
 ) {
-    attention_with::<F32, _>(Level::active(Precision::F32), pool, qkv, offsets, shape, bias, out);
+    attention_by(pool, qkv, sequences, shape, bias, bf16, out);
 }
 
-/// As [`attention_biased`], with products of bf16 as [`attention_bf16`] has them.
+/// `softmax(scale · (Q Kᵀ + products with rows of distances)) V`, those products being of f32; `bf16`, which says how the others are,
+/// and for the rest, as [`attention_among`].
 ///
 /// # Panics
-/// As [`attention_biased`].
-pub fn attention_biased_bf16(
-    pool: &Pool,
-    qkv: &[f32],
-    offsets: &[u32],
-    shape: &AttentionShape,
-    bias: DistanceBias<'_>,
-    out: &mut [f32],
-) {
-    let isa = Isa::active();
-    let dots = bf16_dots(isa, shape);
-    let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
-    attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
-}
-
-/// `softmax(scale · (Q Kᵀ + products with rows of distances)) V`, those products being of f32; `bf16` says whether the others are as
-/// those of [`attention_bf16`]. For the rest as [`attention`].
-///
-/// # Panics
-/// As [`attention`], and where a table has another width or fewer rows than `distances` speaks of.
+/// As [`attention_among`], and where a table has another width or fewer rows than `distances` speaks of.
 pub fn attention_relative(
     pool: &Pool,
-    bf16: bool,
-    (qkv, offsets): (&[f32], &[u32]),
+    qkv: &[f32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     bias: RelativeBias<'_>,
+    bf16: bool,
+    out: &mut [f32],
+) {
+    attention_by(pool, qkv, sequences, shape, bias, bf16, out);
+}
+
+fn attention_by<B: Bias>(
+    pool: &Pool,
+    qkv: &[f32],
+    sequences: Sequences<'_>,
+    shape: &AttentionShape,
+    bias: B,
+    bf16: bool,
     out: &mut [f32],
 ) {
     let isa = Isa::active();
     let dots = bf16_dots(isa, shape).filter(|_| bf16);
-    let attend = if dots.is_some() { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
-    attend(Level { isa, dots }, pool, qkv, offsets, shape, bias, out);
+    let attend = if dots.is_some() { attention_with::<Bf16, B> } else { attention_with::<F32, B> };
+    attend(Level { isa, dots }, pool, qkv, sequences, shape, bias, out);
 }
 
 /// The instructions that [`attention_bf16`] takes; without them it is of f32.
@@ -190,19 +217,19 @@ pub(crate) fn attention_at(
     bf16: bool,
     pool: &Pool,
     qkv: &[f32],
-    offsets: &[u32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     out: &mut [f32],
 ) {
     let attend = if bf16 { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
-    attend(level, pool, qkv, offsets, shape, NoBias, out);
+    attend(level, pool, qkv, sequences, shape, NoBias, out);
 }
 
 fn attention_with<F: Operand, B: Bias>(
     level: Level,
     pool: &Pool,
     qkv: &[f32],
-    offsets: &[u32],
+    sequences: Sequences<'_>,
     shape: &AttentionShape,
     bias: B,
     out: &mut [f32],
@@ -212,7 +239,9 @@ fn attention_with<F: Operand, B: Bias>(
     let rows = out.len() / shape.out_width();
     assert_eq!(out.len(), rows * shape.out_width(), "out is [rows, {}]", shape.out_width());
     assert_eq!(qkv.len(), rows * shape.qkv_width(), "qkv is [{rows}, {}]", shape.qkv_width());
+    let Sequences { offsets, seen } = sequences;
     let sequences = super::sequences(offsets, rows);
+    assert!(seen.is_empty() || seen.len() == sequences, "{} numbers of keys of {sequences} sequences", seen.len());
     let length = |i: usize| (offsets[i + 1] - offsets[i]) as usize;
     // Consecutive heads of a short sequence make one task, because their rows are neighbours in memory; a long sequence has one
     // for each head and block of queries.
@@ -242,6 +271,8 @@ fn attention_with<F: Operand, B: Bias>(
         let within = task - starts[sequence];
         let (group, block) = (within / blocks, within % blocks);
         let n = length(sequence);
+        let keys = seen.get(sequence).map_or(n, |&seen| seen as usize);
+        assert!((1..=n).contains(&keys), "{keys} keys of {n} rows");
         let queries = block * n / blocks..(block + 1) * n / blocks;
         let end = shape.kv_heads.min((group + 1) * heads);
         let first_row = offsets[sequence] as usize;
@@ -252,7 +283,7 @@ fn attention_with<F: Operand, B: Bias>(
                 let (memory, format) = (&mut scratch.buffer, PhantomData::<F>);
                 level.isa.run_with(
                     level.dots,
-                    Head { qkv, out: &parts, shape, first_row, n, queries, kv_head, more, memory, format, bias },
+                    Head { qkv, out: &parts, shape, first_row, n, keys, queries, kv_head, more, memory, format, bias },
                 );
             }
         });

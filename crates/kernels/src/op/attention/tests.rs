@@ -25,7 +25,7 @@ const MASKS: [Mask; 7] = [
 
 fn run(isa: Isa, pool: &Pool, qkv: &[f32], offsets: &[u32], shape: &AttentionShape) -> Vec<f32> {
     let mut out = Misaligned::of(&vec![f32::NAN; qkv.len() / shape.qkv_width() * shape.out_width()]);
-    attention_with::<F32, _>(Level { isa, dots: None }, pool, qkv, offsets, shape, NoBias, &mut out);
+    attention_with::<F32, _>(Level { isa, dots: None }, pool, qkv, offsets.into(), shape, NoBias, &mut out);
     out.to_vec()
 }
 
@@ -48,7 +48,7 @@ fn check(isa: Isa, offsets: &[u32], shape: &AttentionShape) {
     // Without the instruction for bf16, and with it where there is one.
     for dots in [None, isa.dots(Numbers::Bf16)] {
         let mut out = Misaligned::of(&vec![f32::NAN; rows * shape.out_width()]);
-        attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, shape, NoBias, &mut out);
+        attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets.into(), shape, NoBias, &mut out);
         let error = oracle::largest_difference(&out, &wanted);
         assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
     }
@@ -94,15 +94,8 @@ fn a_sequence_is_the_same_alone_and_in_company() {
             assert!(one == two && two == three, "{}", isa.name());
             let bf16 = |pool: &Pool, qkv: &[f32], offsets: &[u32]| {
                 let mut out = vec![f32::NAN; qkv.len() / width * out_width];
-                attention_with::<Bf16, _>(
-                    Level { isa, dots: isa.dots(Numbers::Bf16) },
-                    pool,
-                    qkv,
-                    offsets,
-                    &shape,
-                    NoBias,
-                    &mut out,
-                );
+                let level = Level { isa, dots: isa.dots(Numbers::Bf16) };
+                attention_with::<Bf16, _>(level, pool, qkv, offsets.into(), &shape, NoBias, &mut out);
                 bits(&out)
             };
             let all = bf16(&Pool::shared(Some(2)), &qkv, &offsets);
@@ -201,12 +194,20 @@ fn a_bias_by_distance_is_added_to_the_scores() {
                 });
                 let one = Pool::shared(Some(1));
                 let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
-                attention_with::<F32, _>(Level { isa, dots: None }, &one, &qkv, offsets, &shape, bias, &mut out);
+                attention_with::<F32, _>(Level { isa, dots: None }, &one, &qkv, offsets.into(), &shape, bias, &mut out);
                 let error = oracle::largest_difference(&out, &wanted);
                 assert!(error <= ATTENTION_ERROR, "{} {offsets:?} {shape:?}: {error:e}", isa.name());
                 let all = bits(&out);
                 for pool in pools() {
-                    attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, offsets, &shape, bias, &mut out);
+                    attention_with::<F32, _>(
+                        Level { isa, dots: None },
+                        &pool,
+                        &qkv,
+                        offsets.into(),
+                        &shape,
+                        bias,
+                        &mut out,
+                    );
                     assert_eq!(bits(&out), all);
                 }
                 for ends in offsets.windows(2) {
@@ -214,11 +215,19 @@ fn a_bias_by_distance_is_added_to_the_scores() {
                     let mut alone = vec![f32::NAN; (end - first) * shape.out_width()];
                     let qkv = &qkv[first * shape.qkv_width()..end * shape.qkv_width()];
                     let offsets = [0, ends[1] - ends[0]];
-                    attention_with::<F32, _>(Level { isa, dots: None }, &one, qkv, &offsets, &shape, bias, &mut alone);
+                    attention_with::<F32, _>(
+                        Level { isa, dots: None },
+                        &one,
+                        qkv,
+                        (&offsets[..]).into(),
+                        &shape,
+                        bias,
+                        &mut alone,
+                    );
                     assert_eq!(bits(&alone), all[first * shape.out_width()..end * shape.out_width()]);
                 }
                 for dots in [None, isa.dots(Numbers::Bf16)] {
-                    attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets, &shape, bias, &mut out);
+                    attention_with::<Bf16, _>(Level { isa, dots }, &one, &qkv, offsets.into(), &shape, bias, &mut out);
                     let error = oracle::largest_difference(&out, &wanted);
                     assert!(error <= BF16_ERROR, "{} {dots:?} {offsets:?} {shape:?}: {error:e}", isa.name());
                 }
@@ -232,7 +241,7 @@ fn a_bias_by_distance_is_added_to_the_scores() {
 fn a_bias_for_other_heads_is_refused() {
     let shape = shape(2, 2, 8, Mask::Full);
     let bias = DistanceBias { values: &[0.0; 15], heads: 1 };
-    attention_biased(&Pool::shared(Some(1)), &[0.0; 48], &[0, 1], &shape, bias, &mut [0.0; 16]);
+    attention_biased(&Pool::shared(Some(1)), &[0.0; 48], (&[0, 1][..]).into(), &shape, bias, false, &mut [0.0; 16]);
 }
 
 #[test]
@@ -263,7 +272,7 @@ fn keys_and_queries_of_distances_are_added_to_the_scores() {
             let run = |dots: Option<_>, bf16: bool, pool: &Pool| {
                 let mut out = Misaligned::of(&vec![f32::NAN; wanted.len()]);
                 let attend = if bf16 { attention_with::<Bf16, _> } else { attention_with::<F32, _> };
-                attend(Level { isa, dots }, pool, &qkv, &offsets, &shape, bias, &mut out);
+                attend(Level { isa, dots }, pool, &qkv, (&offsets[..]).into(), &shape, bias, &mut out);
                 out.to_vec()
             };
             let [one, two, three] = pools().map(|pool| run(None, false, &pool));
@@ -276,8 +285,75 @@ fn keys_and_queries_of_distances_are_added_to_the_scores() {
             let alone = &qkv[shape.qkv_width()..18 * shape.qkv_width()];
             let mut out = vec![f32::NAN; 17 * shape.out_width()];
             let level = Level { isa, dots: None };
-            attention_with::<F32, _>(level, &Pool::shared(Some(1)), alone, &[0, 17], &shape, bias, &mut out);
+            attention_with::<F32, _>(
+                level,
+                &Pool::shared(Some(1)),
+                alone,
+                (&[0, 17][..]).into(),
+                &shape,
+                bias,
+                &mut out,
+            );
             assert_eq!(bits(&out), bits(&one[shape.out_width()..18 * shape.out_width()]));
         }
     });
+}
+
+/// A row that only looks on gets what it would get as a row of the keys' sequence without being a key, and changes nothing for them.
+#[test]
+fn rows_that_look_on_see_the_keys_and_are_not_seen() {
+    for (n, keys) in [(9, 4), (40, 39), (70, 1), (KEYS + 90, KEYS + 3)] {
+        let shape = shape(4, 2, 16, Mask::Full);
+        let (width, out_width) = (shape.qkv_width(), shape.out_width());
+        let qkv = oracle::numbers(8, 2 * n * width);
+        let offsets = [0, n as u32, 2 * n as u32];
+        // The onlookers' queries in the places of those of the keys, as many at a time as there are.
+        let heads = Heads { heads: 4, kv_heads: 2, dim: 16, scale: 0.25, causal: false, reach: None };
+        let mut wanted = Vec::new();
+        for some in qkv[keys * width..n * width].chunks(keys * width) {
+            let mut rows = qkv[..keys * width].to_vec();
+            for (row, onlooker) in rows.chunks_exact_mut(width).zip(some.chunks_exact(width)) {
+                row[..out_width].copy_from_slice(&onlooker[..out_width]);
+            }
+            let found = oracle::attention(&rows, &[0, keys as u32], &heads);
+            wanted.extend_from_slice(&found[..some.len() / width * out_width]);
+        }
+        each_isa("attention of onlookers", |isa| {
+            for pool in pools() {
+                let mut out = vec![f32::NAN; 2 * n * out_width];
+                let sequences = Sequences { offsets: &offsets, seen: &[keys as u32, n as u32] };
+                attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, sequences, &shape, NoBias, &mut out);
+                let alone = run(isa, &pool, &qkv[..keys * width], &[0, keys as u32], &shape);
+                assert_eq!(bits(&out[..keys * out_width]), bits(&alone), "{} {n} {keys}", isa.name());
+                let all = run(isa, &pool, &qkv[n * width..], &[0, n as u32], &shape);
+                assert_eq!(bits(&out[n * out_width..]), bits(&all), "{} {n} {keys}", isa.name());
+                let error = oracle::largest_difference(&out[keys * out_width..n * out_width], &wanted);
+                assert!(error <= ATTENTION_ERROR, "{} {n} {keys}: {error:e}", isa.name());
+            }
+        });
+    }
+}
+
+#[test]
+fn a_bias_is_by_place_for_rows_that_look_on_too() {
+    for (n, keys) in [(9, 4), (40, 39), (KEYS + 90, KEYS + 3)] {
+        let shape = shape(2, 2, 8, Mask::Full);
+        let values = distance_bias(2);
+        let bias = DistanceBias { values: &values, heads: 2 };
+        let qkv = oracle::numbers(9, n * shape.qkv_width());
+        let offsets = [0, n as u32];
+        let heads = Heads { heads: 2, kv_heads: 2, dim: 8, scale: f64::from(shape.scale), causal: false, reach: None };
+        let wanted = oracle::attention_biased(&qkv, &offsets, &heads, &|head, query, key| {
+            let distance = (key as i64 - query as i64).clamp(-7, 7) + 7;
+            if key < keys { f64::from(values[head * 15 + distance as usize]) } else { f64::NEG_INFINITY }
+        });
+        each_isa("attention bias of onlookers", |isa| {
+            let mut out = vec![f32::NAN; n * shape.out_width()];
+            let sequences = Sequences { offsets: &offsets, seen: &[keys as u32] };
+            let pool = Pool::shared(Some(2));
+            attention_with::<F32, _>(Level { isa, dots: None }, &pool, &qkv, sequences, &shape, bias, &mut out);
+            let error = oracle::largest_difference(&out, &wanted);
+            assert!(error <= ATTENTION_ERROR, "{} {n} {keys}: {error:e}", isa.name());
+        });
+    }
 }

@@ -1,0 +1,255 @@
+//! `embral embed --sparse` and `--multi-vector`: texts in, weights of vocabulary entries and vectors of tokens out, as JSON lines.
+
+use super::embed::{self, Flags, From, To};
+use crate::{
+    failure::usage,
+    flags::{Chosen, ModelChoice},
+    input::{Input, Record},
+    output::{self, Begin, Format, Found, Journal, Layout, Number, Partial, Vectors, Writer},
+    pipeline::{Done, Run},
+    progress::{Progress, Voice},
+};
+use anyhow::{Context, Result};
+use embral::{
+    Embeddings, Joint, JointEmbedder, ModelInfo, MultiVectorEmbedder, Profile, Prompt, SparseEmbedder, SparseEmbedding,
+};
+use std::{collections::BTreeMap, fs, io::Write as _};
+
+/// A model with the outputs that are wanted.
+enum Model {
+    Sparse(SparseEmbedder),
+    /// Whether texts are queries.
+    MultiVector(MultiVectorEmbedder, bool),
+    Joint(JointEmbedder),
+}
+
+/// The outputs of some texts, each empty where it is not wanted.
+#[derive(Default)]
+struct Outputs {
+    dense: Embeddings,
+    sparse: Vec<SparseEmbedding>,
+    multi_vector: Vec<Embeddings>,
+}
+
+/// What a run writes into the journal of its output, to be compared by one that goes on with it.
+const PROBE: &str = "The same model gives this sentence the same vector.";
+const PROBE_COMPONENTS: usize = 16;
+
+pub(super) fn run(flags: &Flags) -> Result<()> {
+    let mut plan = flags.plan()?;
+    if plan.format == Format::Short && flags.format.is_none() {
+        plan.format = Format::Jsonl;
+    }
+    if plan.format != Format::Jsonl {
+        return Err(usage(format!(
+            "--sparse and --multi-vector have no fixed width and are written as JSON lines, not as {}: end the name with .jsonl, or pass \
+             --format jsonl",
+            plan.format.name()
+        )));
+    }
+    if plan.quantization.is_some() || flags.save_ranges.is_some() {
+        return Err(usage(
+            "--output and --save-ranges are for one vector a text: leave them out with --sparse and --multi-vector",
+        ));
+    }
+    if flags.base64 {
+        return Err(usage("--base64 is for one vector a text: leave it out with --sparse and --multi-vector"));
+    }
+    if plan.chunks.is_some() {
+        return Err(usage(
+            "--chunk gives vectors of chunks, and --sparse and --multi-vector take whole texts: pass the chunks as texts of their own",
+        ));
+    }
+    let found = match &plan.to {
+        To::File(names) => names.find(flags.resume, flags.overwrite)?,
+        _ => Found::Nothing,
+    };
+    if matches!(found, Found::Complete) {
+        if let (To::File(names), false) = (&plan.to, flags.quiet) {
+            eprintln!("embral: {} is complete: nothing to resume (--overwrite writes it again)", names.out.display());
+        }
+        return Ok(());
+    }
+    let (input, voice) = match &plan.from {
+        From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
+        From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
+    };
+    let model = open(flags, &plan.model)?;
+    let layout = Layout {
+        width: 0,
+        number: Number::F32,
+        ids: flags.id_field.is_some(),
+        id_type: flags.id_type(&input),
+        text: flags.with_text,
+        chunks: false,
+        base64: false,
+    };
+
+    let mut done = Done { rows: 0, chain: crate::chain::START };
+    let mut again = "run it again".to_owned();
+    let begin = match &plan.to {
+        To::Nothing | To::Stdout => output::standard_output(),
+        To::Device(path) => {
+            let file = fs::File::options().write(true).open(path);
+            Begin::Stream(Box::new(file.with_context(|| format!("cannot write {}", path.display()))?))
+        }
+        To::File(names) => {
+            let mut settings: BTreeMap<String, String> = BTreeMap::new();
+            for (flag, value) in [
+                ("--dense", flags.dense.to_string()),
+                ("--sparse", flags.sparse.to_string()),
+                ("--multi-vector", flags.multi_vector.to_string()),
+                ("--prompt", format!("{:?}", plan.model.prompt)),
+                ("--precision", model.info().precision.to_string()),
+                ("--max-tokens", model.info().max_tokens.to_string()),
+                ("--truncate", plan.model.config.truncation.to_string()),
+                ("--with-text", flags.with_text.to_string()),
+                ("--skip-blank", flags.skip_blank.to_string()),
+                ("--field", flags.field.clone().unwrap_or_default()),
+                ("--id-field", flags.id_field.clone().unwrap_or_default()),
+            ] {
+                settings.insert(flag.to_owned(), value);
+            }
+            let mut journal = Journal::new(settings, model.probe(plan.model.prompt())?);
+            if let Found::Unfinished(before) = found {
+                before.ensure_same(&journal)?;
+                done = Done { rows: before.rows, chain: if before.rows > 0 { before.chain } else { done.chain } };
+                journal = *before;
+            }
+            again = format!("run it again with --resume to complete {}", names.out.display());
+            let partial = Partial::open(names.clone(), journal)?;
+            embed::watch_for_interrupts()?;
+            Begin::Partial(partial)
+        }
+    };
+    let writer = Writer::open(begin, plan.format, layout, 1, flags.checkpoint)?;
+    let mut profile = Profile::default();
+    let mut progress = Progress::new(voice, done.rows);
+    let prompt = plan.model.prompt();
+    let run = Run {
+        input,
+        done,
+        embed: |records: &[Record]| {
+            let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
+            let (outputs, call) = model.embed(&texts, prompt)?;
+            profile.add(&call);
+            Ok((Vectors::Members(outputs.members(texts.len())?), call.tokens))
+        },
+        fewest: 1,
+        writer,
+        progress: &mut progress,
+        stop: &embed::STOP,
+        again: &again,
+    };
+    let (_, leftovers) = run.run()?;
+    let to = match &plan.to {
+        To::File(names) => Some(names.out.display().to_string()),
+        To::Device(path) => Some(path.display().to_string()),
+        To::Nothing | To::Stdout => None,
+    };
+    progress.finish(to.as_deref());
+    embed::report(&leftovers, flags);
+    if flags.profile {
+        eprintln!("{profile}");
+    }
+    Ok(())
+}
+
+/// Opens the model for the outputs that the flags name.
+fn open(flags: &Flags, choice: &ModelChoice) -> Result<Model> {
+    choice.fetch_other()?;
+    let config = choice.config.clone();
+    let model = match (flags.dense, flags.sparse, flags.multi_vector) {
+        (false, true, false) => Model::Sparse(SparseEmbedder::with_config(config)?),
+        (false, false, true) => {
+            let query = match &choice.prompt {
+                None => false,
+                Some(Chosen::Name(name)) if name == "query" => true,
+                Some(Chosen::Name(name)) if name == "document" => false,
+                Some(_) => {
+                    return Err(usage(
+                        "a multi-vector model reads queries and documents, and knows how: pass --prompt query, or nothing for documents",
+                    ));
+                }
+            };
+            Model::MultiVector(MultiVectorEmbedder::with_config(config)?, query)
+        }
+        (dense, sparse, multi_vector) => {
+            if choice.prompt.is_some() {
+                return Err(usage("--prompt and --prompt-text are not for several outputs at once: leave them out"));
+            }
+            Model::Joint(JointEmbedder::with_config(config, Joint { dense, sparse, multi_vector })?)
+        }
+    };
+    choice.say_rounding(flags.quiet);
+    if let Model::Sparse(embedder) = &model {
+        embedder.info().prompt_text(choice.prompt())?;
+        crate::flags::remind(embedder.info(), choice.prompt(), flags.quiet);
+    }
+    Ok(model)
+}
+
+impl Model {
+    fn info(&self) -> &ModelInfo {
+        match self {
+            Self::Sparse(embedder) => embedder.info(),
+            Self::MultiVector(embedder, _) => embedder.info(),
+            Self::Joint(embedder) => embedder.info(),
+        }
+    }
+
+    fn embed(&self, texts: &[&str], prompt: Prompt<'_>) -> Result<(Outputs, Profile)> {
+        Ok(match self {
+            Self::Sparse(embedder) => {
+                let sparse = embedder.embed_batch_as(texts, prompt)?;
+                (Outputs { sparse, ..Outputs::default() }, embedder.profile())
+            }
+            Self::MultiVector(embedder, query) => {
+                let multi_vector =
+                    if *query { embedder.embed_query(texts)? } else { embedder.embed_document(texts)? };
+                (Outputs { multi_vector, ..Outputs::default() }, embedder.profile())
+            }
+            Self::Joint(embedder) => {
+                let all = embedder.embed_batch(texts)?;
+                (Outputs { dense: all.dense, sparse: all.sparse, multi_vector: all.multi_vector }, embedder.profile())
+            }
+        })
+    }
+
+    /// Some numbers that tell this model from others.
+    fn probe(&self, prompt: Prompt<'_>) -> Result<Vec<f32>> {
+        let (outputs, _) = self.embed(&[PROBE], prompt)?;
+        let mut numbers = outputs.dense.into_vec();
+        numbers.extend(outputs.sparse.into_iter().flat_map(|row| row.weights));
+        numbers.extend(outputs.multi_vector.into_iter().flat_map(Embeddings::into_vec));
+        numbers.truncate(PROBE_COMPONENTS);
+        Ok(numbers)
+    }
+}
+
+impl Outputs {
+    /// The members of each text's JSON object.
+    fn members(&self, count: usize) -> Result<Vec<String>> {
+        let member = |text: usize| -> Result<String> {
+            let mut out = Vec::new();
+            if let Some(row) = self.dense.get(text) {
+                out.extend_from_slice(b",\"embedding\":");
+                serde_json::to_writer(&mut out, row)?;
+            }
+            if let Some(SparseEmbedding { ids, weights }) = self.sparse.get(text) {
+                out.extend_from_slice(b",\"sparse\":{\"indices\":");
+                serde_json::to_writer(&mut out, ids)?;
+                out.extend_from_slice(b",\"values\":");
+                serde_json::to_writer(&mut out, weights)?;
+                out.extend_from_slice(b"}");
+            }
+            if let Some(rows) = self.multi_vector.get(text) {
+                out.extend_from_slice(b",\"multi_vector\":");
+                serde_json::to_writer(&mut out, &rows.rows().collect::<Vec<_>>())?;
+            }
+            out.flush()?;
+            Ok(String::from_utf8(out)?)
+        };
+        (0..count).map(member).collect()
+    }
+}
