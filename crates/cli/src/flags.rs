@@ -139,7 +139,9 @@ impl ModelChoice {
     /// Opens the model, fetching it with a word about it where it is not on this machine, and with one about a precision that
     /// rounds, unless `quiet`.
     pub(crate) fn open(&self, quiet: bool) -> Result<Embedder> {
-        fetch(&self.config)?;
+        if !self.config.is_remote() {
+            fetch(&self.config)?;
+        }
         let vector_cache = vectors::resolve(self.vector_cache.as_ref(), self.vector_cache_size)?;
         let embedder = Embedder::with_config(Config { vector_cache, ..self.config.clone() })?;
         // A prompt that is not there is found out before any text is read.
@@ -206,11 +208,9 @@ pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {
     }
 }
 
-/// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral and for
-/// one behind a server.
+/// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral.
 pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
-    let named = config.model.as_deref().filter(|name| *name != default_model::NAME && !config.is_remote());
-    let Some(name) = named else { return Ok(None) };
+    let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
     let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };

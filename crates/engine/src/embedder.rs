@@ -4,7 +4,6 @@
 use crate::cache::Cache;
 use crate::{
     Config, ModelInfo, Profile, Prompt,
-    config::is_address,
     open::{self, Model, Opened},
     prompt::Told,
     session::{Place, Session, Texts},
@@ -357,10 +356,6 @@ fn open_remote(name: &str, _: &Config) -> Result<Model> {
 
 /// The folder of a model, wherever it comes from.
 pub(crate) fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
-    if is_address(name) {
-        let message = format!("{name} is the address of a server, which gives vectors of texts and nothing else");
-        return Err(Error::new(ErrorKind::Unsupported, message).hint("open the model itself, by its name or folder"));
-    }
     let options = ResolveOptions { offline: config.offline, revision: config.revision.as_deref(), progress: None };
     Store::open_default()?.resolve(name, options)
 }

@@ -1,6 +1,8 @@
 //! Rerankers and classifiers against sentence-transformers and transformers in f64, alone and in company, in every precision.
 
-use embral::{Classifier, Config, Embedder, ErrorKind, Precision, Prompt, Reranker, Scores, Truncation};
+use embral::{
+    Classifier, Config, Embedder, ErrorKind, Precision, Prompt, Reranker, Scores, Truncation, cache::VectorCache,
+};
 use embral_testkit::tasks::TaskGolden;
 
 /// Largest difference of a score: logits of size 1 in f32, as in golden.rs.
@@ -167,6 +169,12 @@ fn a_model_of_another_task_says_what_it_is_and_what_to_use() {
     said(Reranker::with_config(dims).unwrap_err(), ["dims is about the vector", "leave it out"]);
     let scored = Config { scores: Some(Scores::Logits), ..config(&bert) };
     said(Embedder::with_config(scored).unwrap_err(), ["scores is about rerankers", "leave it out"]);
+    let cached = Config { vector_cache: Some(VectorCache::default()), ..config(&reranker) };
+    said(
+        Reranker::with_config(cached).unwrap_err(),
+        ["vector_cache keeps vectors of embedding models", "leave it out"],
+    );
+    said(Reranker::open("http://127.0.0.1:9").unwrap_err(), ["is the address of a server", "name a folder"]);
     let softmax = Config { scores: Some(Scores::Softmax), ..config(&reranker) };
     said(Reranker::with_config(softmax).unwrap_err(), ["softmax", "sigmoid"]);
 }

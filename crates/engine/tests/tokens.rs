@@ -5,7 +5,10 @@ use embral::{
     Config, Embedder, Embeddings, ErrorKind, Joint, JointEmbedder, MultiVectorEmbedder, Precision, SparseEmbedder,
     SparseEmbedding, Truncation,
 };
-use embral_testkit::tasks::{SparseRow, TaskGolden};
+use embral_testkit::{
+    golden::Golden,
+    tasks::{SparseRow, TaskGolden},
+};
 
 /// Largest difference of a component of a vector of length 1, as in golden.rs.
 const MAX_ABS: f64 = 3e-6;
@@ -215,4 +218,23 @@ fn texts_at_the_edge_have_a_defined_result() {
     let rows = splade.embed_batch(&texts).unwrap();
     assert!(rows.iter().all(|row| row.weights.iter().all(|w| w.is_finite() && *w > 0.0)));
     assert_eq!(splade.profile().truncated, 1);
+}
+
+#[test]
+fn an_expansion_that_would_see_nothing_of_the_text_is_refused() {
+    let folder = Golden::load("tiny_modernbert").copy_of();
+    let write = |name: &str, json: &str| std::fs::write(folder.path().join(name), json).unwrap();
+    write(
+        "modules.json",
+        r#"[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}]"#,
+    );
+    let open = |length: usize, attend: bool| {
+        let settings = format!(r#""query_length": {length}, "attend_to_expansion_tokens": {attend}, "prompts": {{}}"#);
+        write("config_sentence_transformers.json", &format!(r#"{{"model_type": "ColBERT", {settings}}}"#));
+        MultiVectorEmbedder::open(folder.path().to_str().unwrap())
+    };
+    let error = open(40, false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("expanded to 40 tokens that are not seen"), "{error}");
+    assert!(open(40, true).unwrap().embed_query(&["a cat"]).is_ok());
 }

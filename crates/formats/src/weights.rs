@@ -17,6 +17,11 @@ pub trait Weights: Send + Sync {
         Ok((tensor.len(), tensor.bytes().len()))
     }
 
+    /// The bytes of the tensor called `name` as they are stored: the tensor itself, or bytes that have to be decoded.
+    fn stored(&self, name: &str) -> Result<Tensor<'_>> {
+        self.get(name)
+    }
+
     /// Every name, sorted.
     fn names(&self) -> Vec<String>;
 

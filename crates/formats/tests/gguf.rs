@@ -23,6 +23,7 @@ fn every_block_format_decodes_to_the_bits_of_the_reference() {
         check_finite(stored, &found).unwrap();
         assert_eq!(file.format(stored).map(Format::name), Some(stored));
         assert!(file.size(stored).unwrap().1 < found.bytes().len());
+        assert_eq!(file.stored(stored).unwrap().bytes().len(), file.size(stored).unwrap().1);
         compared += 1;
     }
     assert_eq!(compared, 10);

@@ -24,6 +24,7 @@ pub use blueprint::{
 };
 pub use catalogue::Entry;
 pub use folder::{ModelFolder, Network, Prompts, TokenizerFiles};
+pub use gguf::is_gguf;
 pub use head::{Dense, Head, LAYER_NORM_EPS, parse_dense};
 pub use modules::{Module, ModuleKind, parse_modules};
 pub use names::{Role, WeightNames};

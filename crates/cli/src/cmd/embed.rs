@@ -220,6 +220,28 @@ impl Flags {
         }
     }
 
+    /// What is there of the output already, the input, and who is told of the progress; nothing where the output is complete.
+    pub(super) fn start(&self, plan: &Plan<'_>) -> Result<Option<(Found, Input, Voice)>> {
+        let found = match &plan.to {
+            To::File(names) => names.find(self.resume, self.overwrite)?,
+            _ => Found::Nothing,
+        };
+        if matches!(found, Found::Complete) {
+            if let (To::File(names), false) = (&plan.to, self.quiet) {
+                eprintln!(
+                    "embral: {} is complete: nothing to resume (--overwrite writes it again)",
+                    names.out.display()
+                );
+            }
+            return Ok(None);
+        }
+        let (input, voice) = match &plan.from {
+            From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
+            From::Input(options) => (Input::open(options)?, Voice::fitting(self.quiet)),
+        };
+        Ok(Some((found, input, voice)))
+    }
+
     pub(super) fn plan(&self) -> Result<Plan<'_>> {
         let from = if self.input.is_none() && !self.texts.is_empty() {
             if self.id_field.is_some() || self.field.is_some() || self.input_format.is_some() {
@@ -374,20 +396,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         ));
     }
     let plan = flags.plan()?;
-    let found = match &plan.to {
-        To::File(names) => names.find(flags.resume, flags.overwrite)?,
-        _ => Found::Nothing,
-    };
-    if matches!(found, Found::Complete) {
-        if let (To::File(names), false) = (&plan.to, flags.quiet) {
-            eprintln!("embral: {} is complete: nothing to resume (--overwrite writes it again)", names.out.display());
-        }
-        return Ok(());
-    }
-    let (input, voice) = match &plan.from {
-        From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
-        From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
-    };
+    let Some((found, input, voice)) = flags.start(&plan)? else { return Ok(()) };
     let given = flags.ranges.as_deref().map(Calibration::read).transpose()?;
     let embedder = Arc::new(plan.model.open(flags.quiet)?);
     let prompt = plan.model.prompt();

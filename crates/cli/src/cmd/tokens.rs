@@ -1,13 +1,13 @@
 //! `embral embed --sparse` and `--multi-vector`: texts in, weights of vocabulary entries and vectors of tokens out, as JSON lines.
 
-use super::embed::{self, Flags, From, To};
+use super::embed::{self, Flags, To};
 use crate::{
     failure::usage,
     flags::{Chosen, ModelChoice},
-    input::{Input, Record},
+    input::Record,
     output::{self, Begin, Format, Found, Journal, Layout, Number, Partial, Vectors, Writer},
     pipeline::{Done, Run},
-    progress::{Progress, Voice},
+    progress::Progress,
 };
 use anyhow::{Context, Result};
 use embral::{
@@ -60,20 +60,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
             "--chunk gives vectors of chunks, and --sparse and --multi-vector take whole texts: pass the chunks as texts of their own",
         ));
     }
-    let found = match &plan.to {
-        To::File(names) => names.find(flags.resume, flags.overwrite)?,
-        _ => Found::Nothing,
-    };
-    if matches!(found, Found::Complete) {
-        if let (To::File(names), false) = (&plan.to, flags.quiet) {
-            eprintln!("embral: {} is complete: nothing to resume (--overwrite writes it again)", names.out.display());
-        }
-        return Ok(());
-    }
-    let (input, voice) = match &plan.from {
-        From::Texts(texts) => (Input::of_texts(texts.to_vec()), Voice::Quiet),
-        From::Input(options) => (Input::open(options)?, Voice::fitting(flags.quiet)),
-    };
+    let Some((found, input, voice)) = flags.start(&plan)? else { return Ok(()) };
     let model = open(flags, &plan.model)?;
     let layout = Layout {
         width: 0,

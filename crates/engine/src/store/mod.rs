@@ -250,7 +250,7 @@ fn local(name: &str) -> Result<Option<PathBuf>> {
     if path.is_dir() {
         return Ok(Some(path.to_owned()));
     }
-    if path.is_file() && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) {
+    if path.is_file() && embral_models::is_gguf(path) {
         return Ok(Some(path.to_owned()));
     }
     if path.is_file() {

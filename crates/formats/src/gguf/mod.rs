@@ -83,6 +83,11 @@ impl Weights for GgufFile {
         Ok((entry.shape.iter().product(), entry.range.len()))
     }
 
+    fn stored(&self, name: &str) -> Result<Tensor<'_>> {
+        let bytes = &self.bytes[self.entry(name)?.range.clone()];
+        Ok(Tensor::new(Dtype::U8, vec![bytes.len()], bytes))
+    }
+
     fn names(&self) -> Vec<String> {
         self.header.tensors.keys().cloned().collect()
     }

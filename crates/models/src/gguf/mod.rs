@@ -28,8 +28,7 @@ const EXTENSION: &str = "gguf";
 
 /// The GGUF file that `path` is, or the only one of a folder that holds no other model.
 pub(crate) fn find(path: &Path) -> Result<Option<PathBuf>> {
-    let is_gguf = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(EXTENSION)) && path.is_file();
-    if is_gguf(path) {
+    if is_gguf(path) && path.is_file() {
         return Ok(Some(path.to_owned()));
     }
     let described = ["modules.json", "config.json", "model.safetensors"].iter().any(|name| path.join(name).is_file());
@@ -37,8 +36,8 @@ pub(crate) fn find(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let entries = std::fs::read_dir(path).map_err(|e| Error::io("cannot list", path, e))?;
-    let mut files: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_gguf(path)).collect();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = paths.filter(|path| is_gguf(path) && path.is_file()).collect();
     files.sort();
     match &files[..] {
         [] => Ok(None),
@@ -58,9 +57,9 @@ pub(crate) fn open_weights(file: &Path) -> Result<Box<dyn Weights>> {
     Ok(Box::new(Renamed::new(gguf, kind.names)))
 }
 
-/// Whether the weights are in such a file.
-pub(crate) fn is_gguf(weights: &Path) -> bool {
-    weights.extension().is_some_and(|e| e.eq_ignore_ascii_case(EXTENSION))
+/// Whether a path has the ending of a GGUF file.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(EXTENSION))
 }
 
 /// Reads the model of a file.

@@ -90,6 +90,10 @@ impl Weights for Renamed {
         self.file.size(self.names.get(name).map_or(name, String::as_str))
     }
 
+    fn stored(&self, name: &str) -> Result<Tensor<'_>> {
+        self.file.stored(self.names.get(name).map_or(name, String::as_str))
+    }
+
     fn file(&self) -> &Path {
         self.file.file()
     }

@@ -61,7 +61,7 @@ struct Row {
     /// What stands before `ForSequenceClassification` in `architectures`.
     classes: &'static [&'static str],
     pooling: Pooling,
-    /// Names, each with its function; [`CONFIGURED`] says where that is stated.
+    /// Names, each with its function.
     layers: &'static [(&'static str, Function)],
 }
 
