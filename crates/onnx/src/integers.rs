@@ -5,15 +5,17 @@
 //! unsigned ones with one zero point for all.
 
 use embral_types::{Error, ErrorKind, Result};
-use rten_onnx::onnx::{DataType, GraphProto, ModelProto, TensorProto};
+use rten_onnx::onnx::{DataType, GraphProto, TensorProto};
 use std::collections::HashMap;
 
-/// Refuses a graph with such a product.
-pub(crate) fn check(model: &ModelProto) -> Result<()> {
-    model.graph.as_ref().map_or(Ok(()), check_graph)
-}
+const HINT: &str =
+    "quantise the model to signed symmetric weights (QInt8), take it in f32, or run it by ONNX Runtime (feature ort)";
 
-fn check_graph(graph: &GraphProto) -> Result<()> {
+/// Refuses a graph with such a product, in itself or in a branch or a loop of it.
+pub(crate) fn check(graph: &GraphProto) -> Result<()> {
+    for inner in graph.node.iter().flat_map(|node| &node.attribute).filter_map(|attribute| attribute.g.as_ref()) {
+        check(inner)?;
+    }
     let known: HashMap<&str, &TensorProto> =
         graph.initializer.iter().filter_map(|tensor| Some((tensor.name.as_deref()?, tensor))).collect();
     for node in graph.node.iter().filter(|node| node.op_type.as_deref() == Some("MatMulInteger")) {
@@ -31,7 +33,7 @@ fn check_graph(graph: &GraphProto) -> Result<()> {
                      found {found}, which this runtime multiplies wrongly"
                 ),
             )
-            .hint("quantise the model to signed symmetric weights (QInt8), or take it in f32")
+            .hint(HINT)
         })?;
     }
     Ok(())
@@ -42,6 +44,10 @@ fn verdict(tensor: &TensorProto) -> std::result::Result<(), String> {
         Some(raw) => raw.borrow().iter().map(|&byte| byte.into()).collect(),
         None => tensor.int32_data.iter().map(|&value| value.into()).collect(),
     };
+    let count = tensor.dims.iter().product::<i64>();
+    if usize::try_from(count).ok() != Some(raw.len()) {
+        return Err("zero points that are not in the file".to_owned());
+    }
     match tensor.data_type {
         Some(DataType::INT8) if raw.iter().all(|&point| point == 0) => Ok(()),
         Some(DataType::INT8) => Err("signed weights with other zero points than 0".to_owned()),
