@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu, default_model,
+    Config, CpuInfo, Embedder, ModelInfo, OnnxChoice, Pooling, Precision, Prompt, Truncation, cpu, default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -30,6 +30,10 @@ pub(crate) struct ModelFlags {
     /// Threads that work [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Run the folder's ONNX graph, model.onnx or onnx/model.onnx, in the place of its weights; with a FILE, that graph of the
+    /// folder, such as --onnx=model_quantized.onnx [default: a graph is run where there are no weights]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "model.onnx")]
+    onnx: Option<PathBuf>,
     /// The numbers in which the model is computed: f32, bf16 or int8
     #[arg(long, value_name = "KIND", default_value = "f32")]
     precision: Precision,
@@ -114,6 +118,7 @@ impl ModelFlags {
             revision: self.revision.clone(),
             offline: self.offline,
             threads: self.threads.map(NonZeroUsize::get),
+            onnx: self.onnx.clone().map_or(OnnxChoice::IfAlone, OnnxChoice::File),
             precision: self.precision,
             dims: self.dims.map(NonZeroUsize::get),
             pooling: self.pooling,
@@ -147,6 +152,9 @@ impl ModelChoice {
         // A prompt that is not there is found out before any text is read.
         embedder.prompt_text(self.prompt())?;
         self.say_rounding(quiet);
+        for remark in embedder.info().remarks.iter().filter(|_| !quiet) {
+            eprintln!("embral: {remark}");
+        }
         if !quiet && let Some(warning) = untrained_cut(self.config.dims, embedder.info()) {
             eprintln!("embral: {warning}");
         }

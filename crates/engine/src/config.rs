@@ -1,7 +1,7 @@
 //! What a caller may choose before a model is opened.
 
 use crate::{cache::VectorCache, default_model};
-use embral_models::{Scores, Task, catalogue};
+use embral_models::{OnnxChoice, Scores, Task, catalogue};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
 pub use embral_tokenize::Truncation;
@@ -21,6 +21,8 @@ pub struct Config {
     pub offline: bool,
     /// Threads that work, the caller's among them; `None` is one for each core the process may use.
     pub threads: Option<usize>,
+    /// Whether a folder's exported ONNX graph is run in the place of its weights.
+    pub onnx: OnnxChoice,
     /// In which numbers the model is computed.
     pub precision: Precision,
     /// Keep the first components only, and normalise what is kept (Matryoshka); `None` keeps all.
@@ -59,6 +61,7 @@ impl Default for Config {
             revision: None,
             offline: false,
             threads: None,
+            onnx: OnnxChoice::IfAlone,
             precision: Precision::F32,
             dims: None,
             pooling: None,

@@ -124,7 +124,7 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
     let path = locate(name, config)?;
     let open = |precisions: &Precisions| open::native(&path, name, config, precisions, None);
     let mut plain = open(&Precision::F32.into())?;
-    let outliers = outliers(&ModelFolder::read(&path)?)?;
+    let outliers = outliers(&ModelFolder::read_with(&path, &config.onnx)?)?;
     if outliers.is_empty() {
         return invalid("the model is a static table, which has no precision: name a transformer");
     }
@@ -238,7 +238,7 @@ fn exchange(a: &mut Opened<Native<Cpu>>, b: &mut Opened<Native<Cpu>>, layer: usi
 fn transformer(opened: &mut Opened<Native<Cpu>>) -> &mut Transformer<Cpu> {
     match &mut opened.encoder.body {
         Body::Transformer { model, .. } => model,
-        Body::Static(_) => unreachable!("static models are refused before"),
+        _ => unreachable!("static models and graphs are refused before"),
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn native(
         let message = "scores is about rerankers and classifiers, and this model gives vectors";
         return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
     }
-    let folder = ModelFolder::read(path)?;
+    let folder = ModelFolder::read_with(path, &config.onnx)?;
     let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).map(|e| e.pooling)).is_some();
     match folder.task {
         Task::Embedding => {}
@@ -107,38 +107,18 @@ pub(crate) fn with_top(
 ) -> Result<Opened<Native<Cpu>>> {
     let path = &*folder.root;
     let entry = catalogue::find(name);
-    let mut prompts = folder.prompts.clone();
-    // sentence-transformers writes `query` and `document`, both empty, into models without prompts.
-    if prompts.values().all(String::is_empty)
-        && let Some(entry) = entry
-    {
-        prompts.extend(entry.prompts.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())));
+    let mut backend = Cpu::new(config.threads);
+    let mut info = described(folder, name, config, backend.describe());
+    if let Network::Graph(spec) = &folder.network {
+        if !matches!(top(&backend)?, Top::Vector) {
+            // Which a graph does not have.
+            folder.open_weights()?;
+        }
+        return graph(folder, spec, info, backend, config);
     }
     let tokenizer = tokenizer(folder)?;
     let weights = folder.open_weights()?;
-    let mut backend = Cpu::new(config.threads);
-    let mut info = ModelInfo {
-        name: name.to_owned(),
-        fingerprint: fingerprint(&*weights),
-        path: Some(path.to_owned()),
-        architecture: String::new(),
-        dimensions: 0,
-        width: 0,
-        max_tokens: 0,
-        parameters: 0,
-        layers: 0,
-        hidden: 0,
-        pooling: Pooling::Mean,
-        normalize: folder.normalizes(),
-        prompts,
-        default_prompt: folder.default_prompt.clone(),
-        matryoshka: entry
-            .filter(|_| folder.matryoshka.is_empty())
-            .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.to_vec()),
-        precision: config.precision,
-        weight_bytes: 0,
-        device: backend.describe(),
-    };
+    info.fingerprint = fingerprint(&*weights);
     count(&*weights, &mut info)?;
     let top = top(&backend)?;
     let mut token_types = 0;
@@ -148,23 +128,12 @@ pub(crate) fn with_top(
             let pooling = match &top {
                 Top::Head(pooling, _) => *pooling,
                 Top::Rows => stated.unwrap_or(Pooling::Cls),
-                Top::Vector => stated.ok_or_else(|| {
-                    Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
-                        .in_file(path)
-                        .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
-                })?,
+                Top::Vector => stated.ok_or_else(|| no_pooling(path))?,
             };
             token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
             let limit = blueprint.max_positions;
             let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
-            let max_tokens = config.max_tokens.unwrap_or(stated);
-            if max_tokens > limit {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("--max-tokens {max_tokens} is beyond the model's {limit} positions"),
-                )
-                .in_file(path));
-            }
+            let max_tokens = within(config.max_tokens.unwrap_or(stated), limit).map_err(|e| e.in_file(path))?;
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
             (info.max_tokens, info.pooling) = (max_tokens, pooling);
@@ -176,14 +145,10 @@ pub(crate) fn with_top(
             if let Some((packed, file)) = packed {
                 packed.keep(&mut backend, &file);
             }
-            let options = Options {
-                max_tokens: Some(max_tokens),
-                truncation: config.truncation,
-                lower_case: folder.do_lower_case,
-                ..Options::default()
-            };
+            let options = token_options(folder, Some(max_tokens), config);
             (Body::Transformer { model, pooling }, options)
         }
+        Network::Graph(_) => unreachable!("a graph is opened above"),
         Network::Static(spec) => {
             if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
                 return Err(only_mean(other).in_file(path));
@@ -201,17 +166,99 @@ pub(crate) fn with_top(
         Top::Vector | Top::Rows => load_heads(&backend, &folder.heads)?,
     };
     drop(weights);
-    let width = heads.iter().fold(info.hidden, |width, head| head.width(width));
-    // A folder is known by the name of the model where nothing else names it.
-    let known = entry.or_else(|| catalogue::find(path.file_name()?.to_str()?));
-    if known.is_some_and(|entry| entry.norm_before_cut) && config.dims.is_some_and(|dims| dims < width) {
-        let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
-        heads.push(Head::layer_norm(&backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
-    }
+    norm_before_cut(&backend, &mut heads, (info.hidden, path, name), config)?;
     let tokenizer = tokenizer.with(options)?;
     let native = Native { backend, body, heads, dims: 0, l2: false };
     let opened = finish(native, tokenizer, info, folder.include_prompt, config)?;
     Ok(Opened { token_types, ..opened })
+}
+
+/// What is known of a model before its weights are looked at.
+fn described(folder: &ModelFolder, name: &str, config: &Config, device: String) -> ModelInfo {
+    let entry = catalogue::find(name);
+    let mut prompts = folder.prompts.clone();
+    // sentence-transformers writes `query` and `document`, both empty, into models without prompts.
+    if prompts.values().all(String::is_empty)
+        && let Some(entry) = entry
+    {
+        prompts.extend(entry.prompts.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())));
+    }
+    ModelInfo {
+        name: name.to_owned(),
+        fingerprint: String::new(),
+        path: Some(folder.root.clone()),
+        architecture: String::new(),
+        dimensions: 0,
+        width: 0,
+        max_tokens: 0,
+        parameters: 0,
+        layers: 0,
+        hidden: 0,
+        pooling: Pooling::Mean,
+        normalize: folder.normalizes(),
+        prompts,
+        default_prompt: folder.default_prompt.clone(),
+        matryoshka: entry
+            .filter(|_| folder.matryoshka.is_empty())
+            .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.to_vec()),
+        precision: config.precision,
+        weight_bytes: 0,
+        device,
+        graph: None,
+        remarks: Vec::new(),
+    }
+}
+
+#[cfg(feature = "onnx")]
+use crate::onnx::open as graph;
+
+#[cfg(not(feature = "onnx"))]
+fn graph(
+    _: &ModelFolder,
+    spec: &embral_models::GraphSpec,
+    _: ModelInfo,
+    _: Cpu,
+    _: &Config,
+) -> Result<Opened<Native<Cpu>>> {
+    let message = "the model is an ONNX graph, and this build runs none";
+    Err(Error::new(ErrorKind::Unsupported, message).in_file(&spec.file).hint("build with the feature onnx"))
+}
+
+/// How the tokenizer of a transformer is set.
+pub(crate) fn token_options(folder: &ModelFolder, max_tokens: Option<usize>, config: &Config) -> Options {
+    Options { max_tokens, truncation: config.truncation, lower_case: folder.do_lower_case, ..Options::default() }
+}
+
+/// `max_tokens`, which a model of `limit` positions has to have room for.
+pub(crate) fn within(max_tokens: usize, limit: usize) -> Result<usize> {
+    if max_tokens > limit {
+        let message = format!("--max-tokens {max_tokens} is beyond the model's {limit} positions");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(max_tokens)
+}
+
+pub(crate) fn no_pooling(path: &Path) -> Error {
+    Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
+        .in_file(path)
+        .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
+}
+
+/// Adds the layer norm before a cut to a model that was trained with it, over rows of `hidden` components and the heads behind them.
+pub(crate) fn norm_before_cut(
+    backend: &Cpu,
+    heads: &mut Vec<Head<Cpu>>,
+    (hidden, path, name): (usize, &Path, &str),
+    config: &Config,
+) -> Result<()> {
+    let width = heads.iter().fold(hidden, |width, head| head.width(width));
+    // A folder is known by the name of the model where nothing else names it.
+    let known = catalogue::find(name).or_else(|| catalogue::find(path.file_name()?.to_str()?));
+    if known.is_some_and(|entry| entry.norm_before_cut) && config.dims.is_some_and(|dims| dims < width) {
+        let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
+        heads.push(Head::layer_norm(backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
+    }
+    Ok(())
 }
 
 /// The tokenizer of a folder, with no limit yet.
@@ -259,6 +306,8 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
         precision: config.precision,
         weight_bytes: 0,
         device: backend.describe(),
+        graph: None,
+        remarks: Vec::new(),
     };
     count(&weights, &mut info)?;
     let tokenizer = tokenizer.with(options)?;
@@ -267,7 +316,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
 }
 
 /// Settles width and normalisation, which depend on the model and the configuration together.
-fn finish(
+pub(crate) fn finish(
     mut native: Native<Cpu>,
     tokenizer: Tokenizer,
     mut info: ModelInfo,
@@ -330,7 +379,7 @@ fn static_table(backend: &Cpu, spec: &StaticSpec, weights: &dyn Weights) -> Resu
 }
 
 /// The layers after pooling; a last Normalize is left to the end, where it is fused with the cut.
-fn load_heads(backend: &Cpu, heads: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
+pub(crate) fn load_heads(backend: &Cpu, heads: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
     match heads.split_last() {
         Some((embral_models::Head::Normalize, before)) => load_layers(backend, before),
         _ => load_layers(backend, heads),

@@ -98,7 +98,7 @@ pub fn task(config: &Config) -> Result<Task> {
     match config.model.as_deref().filter(|name| *name != crate::default_model::NAME) {
         None => Ok(Task::Embedding),
         Some(_) if config.is_remote() => Ok(Task::Embedding),
-        Some(name) => Ok(ModelFolder::read(&locate(name, config)?)?.task),
+        Some(name) => Ok(ModelFolder::read_with(&locate(name, config)?, &config.onnx)?.task),
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn folder(config: &Config, wanted: &str) -> Result<(ModelFolder, Stri
         return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
     }
     let path = locate(name, config)?;
-    Ok((ModelFolder::read(&path)?, name.to_owned()))
+    Ok((ModelFolder::read_with(&path, &config.onnx)?, name.to_owned()))
 }
 
 /// Refuses what is about the vector of a text in a configuration of a model that gives something else.

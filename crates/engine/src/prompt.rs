@@ -135,6 +135,8 @@ mod tests {
             precision: Precision::F32,
             weight_bytes: 0,
             device: String::new(),
+            graph: None,
+            remarks: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::download::Download;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use embral::{
-    Classifier, Config, Embedder, ModelInfo, MultiVectorEmbedder, Reranker, SparseEmbedder, Task, catalogue,
+    Classifier, Config, Embedder, GraphInfo, ModelInfo, MultiVectorEmbedder, Reranker, SparseEmbedder, Task, catalogue,
     default_model,
     store::{ResolveOptions, Store, StoredSource},
 };
@@ -208,6 +208,23 @@ struct About<'a> {
     prompts: &'a std::collections::BTreeMap<String, String>,
     default_prompt: Option<&'a str>,
     precision: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<Graph<'a>>,
+}
+
+/// The exported graph of a model in `models info --json`.
+#[derive(serde::Serialize)]
+struct Graph<'a> {
+    file: &'a Path,
+    inputs: &'a [String],
+    output: &'a str,
+    pooled: bool,
+    operators: usize,
+    opset: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    producer: Option<&'a str>,
+    integers: bool,
+    device: &'a str,
 }
 
 fn info(name: Option<&str>, json: bool) -> Result<String> {
@@ -266,10 +283,14 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
     if info.layers > 0 {
         row("layers", &format!("{} of width {}", info.layers, info.hidden))?;
     }
+    if let Some(graph) = &info.graph {
+        graph_rows(graph, &info.device, &mut row)?;
+    }
     row("parameters", &format!("{:.1} million", info.parameters as f64 / 1e6))?;
     row("weights", &format!("{:.1} MB", info.weight_bytes as f64 / 1e6))?;
     if task == Task::Embedding {
-        row("pooling", info.pooling.name())?;
+        let pooled = info.graph.as_ref().is_some_and(|graph| graph.pooled);
+        row("pooling", if pooled { "in the graph" } else { info.pooling.name() })?;
         row("normalised", if info.normalize { "yes" } else { "no" })?;
     }
     row("precision", info.precision.name())?;
@@ -278,6 +299,22 @@ fn info(name: Option<&str>, json: bool) -> Result<String> {
         row("prompt", &format!("{name}{default}: {text:?}"))?;
     }
     Ok(out)
+}
+
+/// What an exported graph is.
+fn graph_rows(
+    graph: &GraphInfo,
+    device: &str,
+    row: &mut dyn FnMut(&str, &str) -> std::fmt::Result,
+) -> std::fmt::Result {
+    row("graph", &graph.file.display().to_string())?;
+    let producer = graph.producer.as_ref().map_or_else(String::new, |name| format!(", exported by {name}"));
+    let numbers = if graph.integers { ", with 8-bit integers or weights of few bits" } else { "" };
+    row("operators", &format!("{}, opset {}{producer}{numbers}", graph.operators, graph.opset))?;
+    row("inputs", &graph.inputs.join(", "))?;
+    let kind = if graph.pooled { "one vector a text" } else { "one row a token" };
+    row("output", &format!("{}, {kind}", graph.output))?;
+    row("runs on", device)
 }
 
 fn about<'a>(info: &'a ModelInfo, task: Task, labels: &'a [String]) -> About<'a> {
@@ -299,6 +336,17 @@ fn about<'a>(info: &'a ModelInfo, task: Task, labels: &'a [String]) -> About<'a>
         prompts: &info.prompts,
         default_prompt: info.default_prompt.as_deref(),
         precision: info.precision.name(),
+        graph: info.graph.as_ref().map(|graph| Graph {
+            file: &graph.file,
+            inputs: &graph.inputs,
+            output: &graph.output,
+            pooled: graph.pooled,
+            operators: graph.operators,
+            opset: graph.opset,
+            producer: graph.producer.as_deref(),
+            integers: graph.integers,
+            device: &info.device,
+        }),
     }
 }
 

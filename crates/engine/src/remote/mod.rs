@@ -212,6 +212,8 @@ impl Remote {
             precision: Precision::F32,
             weight_bytes: 0,
             device: format!("{} ({kind})", address.host),
+            graph: None,
+            remarks: Vec::new(),
         };
         Ok(Self {
             info,
