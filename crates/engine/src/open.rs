@@ -69,7 +69,7 @@ pub(crate) enum Top {
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
     let packed = PackedCache::of(config);
-    Ok(native(path, name, config, &config.precision.into(), packed.as_ref())?.erased())
+    Ok(native(path, name, config, &config.precisions(), packed.as_ref())?.erased())
 }
 
 /// As [`folder`], with a precision for each site, packed weights out of `packed` where all sites have that of `config`, and the
@@ -154,6 +154,7 @@ pub(crate) fn with_top(
                         .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
                 })?,
             };
+            crate::precision::check(&config.parts, blueprint.layers)?;
             token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
             let limit = blueprint.max_positions;
             let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
@@ -188,7 +189,7 @@ pub(crate) fn with_top(
             if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
                 return Err(only_mean(other).in_file(path));
             }
-            only_stored(config.precision)?;
+            only_stored(config)?;
             let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
             info.architecture = "static".to_owned();
             info.hidden = spec.width;
@@ -234,7 +235,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
         return Err(only_mean(other));
     }
-    only_stored(config.precision)?;
+    only_stored(config)?;
     let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
     let backend = Cpu::new(config.threads);
     let table = StaticTable::load(&backend, &weights.get("embeddings")?, Some(&weights.get("weights")?), None)?;
@@ -296,15 +297,15 @@ fn only_mean(found: Pooling) -> Error {
 }
 
 /// A table is looked up, not multiplied.
-fn only_stored(precision: Precision) -> Result<()> {
-    match precision {
-        Precision::F32 => Ok(()),
-        other => Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("a static model is a table, which is used as it is stored; found precision {other}"),
-        )
-        .hint("leave the precision out: a static model takes microseconds a text as it is")),
-    }
+fn only_stored(config: &Config) -> Result<()> {
+    let found = match (config.precision, config.parts.first()) {
+        (Precision::F32, None) => return Ok(()),
+        (Precision::F32, Some(part)) => part.to_string(),
+        (other, _) => other.to_string(),
+    };
+    let message = format!("a static model is a table, which is used as it is stored; found precision {found}");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .hint("leave the precision out: a static model takes microseconds a text as it is"))
 }
 
 fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tokenizer, config: &Config) -> Options {
