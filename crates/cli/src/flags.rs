@@ -8,7 +8,8 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, ModelInfo, OnnxChoice, Pooling, Precision, Prompt, Truncation, cpu, default_model,
+    Config, CpuInfo, Embedder, ModelInfo, OnnxChoice, PartPrecision, Pooling, Precision, Prompt, Truncation, cpu,
+    default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -37,6 +38,10 @@ pub(crate) struct ModelFlags {
     /// The numbers in which the model is computed: f32, bf16 or int8
     #[arg(long, value_name = "KIND", default_value = "f32")]
     precision: Precision,
+    /// Compute a part of a layer in other numbers, such as 5.down=bf16; may be given several times [parts: qkv, attention, out, up,
+    /// down; embral inspect shows what each loses]
+    #[arg(long, value_name = "LAYER.PART=KIND")]
+    part_precision: Vec<PartPrecision>,
     /// Keep the first N components only and normalise what is kept (Matryoshka)
     #[arg(long, value_name = "N")]
     dims: Option<NonZeroUsize>,
@@ -120,6 +125,7 @@ impl ModelFlags {
             threads: self.threads.map(NonZeroUsize::get),
             onnx: self.onnx.clone().map_or(OnnxChoice::IfAlone, OnnxChoice::File),
             precision: self.precision,
+            parts: self.part_precision.clone(),
             dims: self.dims.map(NonZeroUsize::get),
             pooling: self.pooling,
             normalize: self.no_normalize.then_some(false),
@@ -171,8 +177,15 @@ impl ModelChoice {
 
     /// Says which precision rounds, unless `quiet`.
     pub(crate) fn say_rounding(&self, quiet: bool) {
-        if !quiet && self.config.precision != Precision::F32 {
+        if quiet {
+            return;
+        }
+        if self.config.precision != Precision::F32 {
             eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
+        }
+        if !self.config.parts.is_empty() {
+            let parts: Vec<String> = self.config.parts.iter().map(ToString::to_string).collect();
+            eprintln!("embral: parts in other numbers: {}", parts.join(" "));
         }
     }
 }

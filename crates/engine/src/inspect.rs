@@ -128,7 +128,7 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
     if outliers.is_empty() {
         return invalid("the model is a static table, which has no precision: name a transformer");
     }
-    let mut coarse = open(&config.precision.into())?;
+    let mut coarse = open(&config.precisions())?;
     let (batches, skip) = batches(&plain, texts, config.batch_tokens)?;
 
     let layers = outliers.len();
@@ -153,7 +153,9 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
             (Precision::Int8, Site::Qkv | Site::Out | Site::Up | Site::Down) => Precision::Bf16,
             _ => Precision::F32,
         };
-        let kept = open(&Precisions { exceptions: vec![(layer, site, precision)], ..config.precision.into() })?;
+        let mut precisions = config.precisions();
+        precisions.exceptions.insert(0, (layer, site, precision));
+        let kept = open(&precisions)?;
         let mut difference = Difference::of(layers);
         for batch in &batches {
             let truth = pass(&plain.encoder, batch, skip, 0..0)?;

@@ -9,7 +9,7 @@ use embral_backend::Backend;
 use embral_cpu::Cpu;
 use embral_models::{GraphSpec, ModelFolder, catalogue};
 use embral_onnx::{Graph, Kind, Wish};
-use embral_types::{Batch, Error, ErrorKind, Pooling, Precision, Result};
+use embral_types::{Batch, Error, ErrorKind, Pooling, Result};
 
 /// A graph as the encoder runs it.
 pub(crate) struct GraphBody {
@@ -26,9 +26,8 @@ pub(crate) fn open(
     backend: Cpu,
     config: &Config,
 ) -> Result<Opened<Native<Cpu>>> {
-    if config.precision != Precision::F32 {
-        let message =
-            format!("a graph is computed in the numbers it was exported in; found precision {}", config.precision);
+    if let Some(found) = open::other_numbers(config) {
+        let message = format!("a graph is computed in the numbers it was exported in; found precision {found}");
         return Err(Error::new(ErrorKind::InvalidInput, message)
             .in_file(&spec.file)
             .hint("leave the precision out, name another graph (--onnx=FILE), or take the model in safetensors"));

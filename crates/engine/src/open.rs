@@ -69,7 +69,7 @@ pub(crate) enum Top {
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
     let packed = PackedCache::of(config);
-    Ok(native(path, name, config, &config.precision.into(), packed.as_ref())?.erased())
+    Ok(native(path, name, config, &config.precisions(), packed.as_ref())?.erased())
 }
 
 /// As [`folder`], with a precision for each site, packed weights out of `packed` where all sites have that of `config`, and the
@@ -130,6 +130,7 @@ pub(crate) fn with_top(
                 Top::Rows => stated.unwrap_or(Pooling::Cls),
                 Top::Vector => stated.ok_or_else(|| no_pooling(path))?,
             };
+            crate::precision::check(&config.parts, blueprint.layers)?;
             token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
             let limit = blueprint.max_positions;
             let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
@@ -153,7 +154,7 @@ pub(crate) fn with_top(
             if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
                 return Err(only_mean(other).in_file(path));
             }
-            only_stored(config.precision)?;
+            only_stored(config)?;
             let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
             info.architecture = "static".to_owned();
             info.hidden = spec.width;
@@ -281,7 +282,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
         return Err(only_mean(other));
     }
-    only_stored(config.precision)?;
+    only_stored(config)?;
     let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
     let backend = Cpu::new(config.threads);
     let table = StaticTable::load(&backend, &weights.get("embeddings")?, Some(&weights.get("weights")?), None)?;
@@ -344,16 +345,20 @@ fn only_mean(found: Pooling) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("a static model has mean pooling only, found {found}"))
 }
 
-/// A table is looked up, not multiplied.
-fn only_stored(precision: Precision) -> Result<()> {
-    match precision {
-        Precision::F32 => Ok(()),
-        other => Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("a static model is a table, which is used as it is stored; found precision {other}"),
-        )
-        .hint("leave the precision out: a static model takes microseconds a text as it is")),
+/// What was asked for beside plain f32, of a model that can be computed in no other numbers.
+pub(crate) fn other_numbers(config: &Config) -> Option<String> {
+    match (config.precision, config.parts.first()) {
+        (Precision::F32, part) => part.map(ToString::to_string),
+        (other, _) => Some(other.to_string()),
     }
+}
+
+/// A table is looked up, not multiplied.
+fn only_stored(config: &Config) -> Result<()> {
+    let Some(found) = other_numbers(config) else { return Ok(()) };
+    let message = format!("a static model is a table, which is used as it is stored; found precision {found}");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .hint("leave the precision out: a static model takes microseconds a text as it is"))
 }
 
 fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tokenizer, config: &Config) -> Options {

@@ -34,7 +34,7 @@ impl Logits {
         // Logits are no vectors: they are not normalised, whatever the model is taken for.
         let raw = Config { normalize: Some(false), ..config.clone() };
         let top = |backend: &Cpu| head(backend).map(|(pooling, heads)| Top::Head(pooling, heads));
-        let opened = open::with_top(folder, name, &raw, &config.precision.into(), packed.as_ref(), top)?.erased();
+        let opened = open::with_top(folder, name, &raw, &config.precisions(), packed.as_ref(), top)?.erased();
         Ok(Self { opened, session: Session::new(config.threads, config.batch_tokens) })
     }
 
