@@ -75,6 +75,7 @@ pub(crate) fn open(
     info.pooling = body.pooling.or(stated).unwrap_or(Pooling::Mean);
     info.max_tokens = max_tokens.unwrap_or(usize::MAX);
     info.device = body.graph.describe();
+    info.remarks = body.graph.remarks().to_vec();
     describe(&body, spec, &mut info);
     open::norm_before_cut(&backend, &mut heads, (info.hidden, &folder.root, &info.name), config)?;
     let tokenizer = tokenizer.with(open::token_options(folder, max_tokens, config))?;
