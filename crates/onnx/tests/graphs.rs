@@ -79,6 +79,10 @@ fn integer_products_that_are_taken_are_exact() {
 
 #[test]
 fn integer_products_that_the_runtime_gets_wrong_are_refused() {
+    if cfg!(feature = "ort") && std::env::var_os("ORT_DYLIB_PATH").is_some() {
+        println!("skipped: an ONNX Runtime is there, which computes them");
+        return;
+    }
     for (name, expected) in [
         ("signed_shifted", "signed weights with other zero points than 0"),
         ("unsigned_by_column", "unsigned weights with 96 zero points"),
