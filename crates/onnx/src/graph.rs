@@ -1,7 +1,7 @@
 //! A graph with its inputs and its output.
 
 use crate::{
-    Facts, integers, nesting,
+    Facts, external, integers, nesting,
     runtime::{self, Runtime},
     signature::Signature,
 };
@@ -65,7 +65,10 @@ impl Graph {
         drop(bytes);
         let graph = of_model(&model)?;
         let signature = Signature::of(graph, wish)?;
-        let facts = Facts::of(&model, graph, file.parent().unwrap_or(Path::new("")));
+        let folder = file.parent().unwrap_or(Path::new(""));
+        // The runtime makes room for as many bytes as a graph says a file has.
+        external::check(graph, folder)?;
+        let facts = Facts::of(&model, graph, Some(folder))?;
         let right = integers::check(graph);
         drop(model);
         let probe: Vec<Vec<i64>> = signature.inputs.iter().map(|input| input.of(&[0; PROBE])).collect();
@@ -197,7 +200,7 @@ impl Facts {
         let graph = of_model(&model)?;
         Signature::of(graph, Wish::Rows)?;
         integers::check(graph)?;
-        Ok(Self::of(&model, graph, Path::new("")))
+        Self::of(&model, graph, None)
     }
 }
 

@@ -156,10 +156,25 @@ fn constants_in_a_file_of_their_own_are_found_and_missed() {
     let alone = folder.path().join("external.onnx");
     fs::copy(file("external.onnx"), &alone).unwrap();
     let e = open(&alone, 1).unwrap_err();
-    assert!(e.to_string().contains("external.onnx"), "{e}");
+    assert!(e.kind() == ErrorKind::NotFound && e.to_string().contains("external.onnx_data"), "{e}");
     fs::write(folder.path().join("external.onnx_data"), [0; 100]).unwrap();
     let e = open(&alone, 1).unwrap_err();
-    assert_eq!(e.kind(), ErrorKind::Unsupported, "{e}");
+    assert_eq!(e.kind(), ErrorKind::Malformed);
+    assert!(e.to_string().contains("expected 512 bytes of values from byte 0 on, found a file of 100"), "{e}");
+
+    // A length that no memory has, and a file elsewhere.
+    let bytes = fs::read(file("external.onnx")).unwrap();
+    let with = |from: &[u8], to: &[u8]| {
+        assert_eq!(from.len(), to.len());
+        let at = bytes.windows(from.len()).position(|window| window == from).unwrap();
+        let mut changed = bytes.clone();
+        changed[at..at + from.len()].copy_from_slice(to);
+        fs::write(&alone, changed).unwrap();
+        open(&alone, 1).unwrap_err()
+    };
+    assert!(with(b"512", b"9e9").to_string().contains("expected a number"));
+    let e = with(b"external.onnx_data", b"../../../../etc/fs");
+    assert!(e.to_string().contains("below the graph's folder"), "{e}");
 }
 
 #[test]

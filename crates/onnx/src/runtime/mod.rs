@@ -57,7 +57,7 @@ pub(crate) fn choose(wanted: &Wanted<'_>, right: Result<()>) -> Result<(Box<dyn 
     }
     let tried = match &failures[..] {
         [] => "it has none but the CPU's".to_owned(),
-        all => all.join(", "),
+        all => all.join("; "),
     };
     let fell = format!("no execution provider of {} computes the graph ({tried})", library.file().display());
     match right.and_then(|()| Pure::open(wanted)) {

@@ -110,7 +110,7 @@ impl Library {
         for provider in PROVIDERS.iter().filter(|provider| (provider.compiled)()) {
             match self.on(provider, wanted) {
                 Ok(found) => return (Some(found), failures),
-                Err(why) => failures.push(format!("{} ({})", provider.name, first_line(&why))),
+                Err(why) => failures.push(format!("{}: {}", provider.name, reason(&why))),
             }
         }
         (None, failures)
@@ -172,8 +172,11 @@ fn operators_on(profile: &[u8], provider: &str) -> usize {
     events.iter().filter(|event| event["args"]["provider"].as_str() == Some(provider)).count()
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default().trim()
+/// What went wrong, without the place in the source, the kind and the number that stand before it.
+fn reason(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let said = line.split_once("[ONNXRuntimeError]").and_then(|(_, rest)| rest.splitn(4, " : ").nth(3));
+    said.unwrap_or(line).trim()
 }
 
 /// A graph that ONNX Runtime computes.
@@ -196,7 +199,7 @@ impl Runtime for Accelerated {
 
     fn compute(&self, inputs: &[Vec<i64>], length: usize) -> Result<(Vec<usize>, Vec<f32>)> {
         let shape = [1, length];
-        let error = |e: ::ort::Error| failed(length, first_line(&e.to_string()));
+        let error = |e: ::ort::Error| failed(length, reason(&e.to_string()));
         let mut given: Vec<(&str, SessionInputValue<'_>)> = Vec::with_capacity(inputs.len());
         for (input, values) in self.signature.inputs.iter().zip(inputs) {
             let value = match input.number {
@@ -236,6 +239,13 @@ impl Runtime for Accelerated {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_went_wrong_is_told_from_where() {
+        let whole = "/src/bridge.cc:2043 Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load x : no such file\nmore";
+        assert_eq!(reason(whole), "Failed to load x : no such file");
+        assert_eq!(reason("it takes no operator\n"), "it takes no operator");
+    }
 
     #[test]
     fn operators_are_counted_by_their_provider() {
