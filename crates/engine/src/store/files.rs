@@ -200,10 +200,8 @@ mod tests {
 
     #[test]
     fn graphs_come_where_they_are_asked_for_or_alone() {
-        let with = |more: &[&'static str]| {
-            let graphs = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_O2.onnx", "onnx/model.onnx.md"];
-            [&["config.json", "tokenizer.json"], &graphs, more].concat()
-        };
+        let graphs = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_O2.onnx", "onnx/model.onnx.md"];
+        let with = |more: &[&'static str]| [&["config.json", "tokenizer.json"], &graphs[..], more].concat();
         let (both, alone) = (with(&[ONE]), with(&[]));
         let graphs = |names: &[&'static str], choice: &OnnxChoice| -> Vec<&'static str> {
             needed(names, choice).into_iter().filter(|name| name.contains("onnx")).collect()
