@@ -234,7 +234,8 @@ pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
     let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
-    let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };
+    let onnx = config.onnx.clone();
+    let options = ResolveOptions { offline: config.offline, revision, onnx, progress: Some(&mut download) };
     Ok(Some(Store::open_default()?.resolve(name, options)?))
 }
 
