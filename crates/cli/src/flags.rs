@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu, default_model,
+    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -210,7 +210,7 @@ pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {
 
 /// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral.
 pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
-    let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
+    let Some(name) = config.named() else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
     let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };
