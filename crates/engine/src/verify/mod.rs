@@ -137,7 +137,9 @@ fn find(config: &Config, name: &str) -> Result<Reference> {
         if file.is_file() {
             return Reference::read(&file);
         }
-        let of_folder = || folder.file_name().and_then(|name| name.to_str()).map(Reference::stored);
+        // `.` has a name only once it is looked up.
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+        let of_folder = || whole.file_name().and_then(|name| name.to_str()).map(Reference::stored);
         if let Some(found) = Reference::stored(name)?.or(of_folder().transpose()?.flatten()) {
             return Ok(found);
         }
