@@ -1,4 +1,5 @@
-"""Writes the tiny seeded models and their reference vectors to crates/engine/tests/golden, and blocks of GGUF to crates/formats.
+"""Writes the tiny seeded models and their reference vectors to crates/engine/tests/golden, blocks of GGUF to crates/formats, and
+ONNX graphs to crates/onnx.
 
     python -m venv venv && venv/bin/pip install -r xtask/golden/requirements.txt && venv/bin/python xtask/golden/make.py
 
@@ -15,6 +16,7 @@ sys.dont_write_bytecode = True
 import gguf_blocks  # noqa: E402
 import gguf_models  # noqa: E402
 import late_chunking  # noqa: E402
+import onnx_graphs  # noqa: E402
 import quantization  # noqa: E402
 import tiny_bert  # noqa: E402
 import tiny_encoders  # noqa: E402
@@ -38,6 +40,7 @@ def main():
     for family in (*families, gguf_models, quantization, late_chunking):
         family.make(root)
     gguf_blocks.make()
+    onnx_graphs.make(root)
     size = sum(file.stat().st_size for file in root.rglob("*") if file.is_file())
     print(f"{size / 1024:.0f} KiB in {root}")
 

@@ -18,6 +18,8 @@ pub struct Options {
     pub max_tokens: Option<usize>,
     /// How often all of the texts are embedded.
     pub rounds: usize,
+    /// Whether packed weights may be taken from the cache folder, and kept there.
+    pub packed_cache: bool,
 }
 
 /// What was measured.
@@ -62,6 +64,7 @@ pub fn run(options: &Options, texts: &[String]) -> Result<Report> {
         precision: options.precision,
         threads: options.threads,
         max_tokens: options.max_tokens,
+        packed_cache: options.packed_cache,
         ..Config::default()
     })?;
     embedder.embed(&texts[0])?;
@@ -242,6 +245,7 @@ mod tests {
             batch_size: 1,
             max_tokens: None,
             rounds: 1,
+            packed_cache: true,
         };
         assert!(run(&options, &[]).is_err());
     }

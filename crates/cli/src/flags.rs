@@ -8,7 +8,7 @@ use crate::{
 use anyhow::Result;
 use clap::Args;
 use embral::{
-    Config, CpuInfo, Embedder, ModelInfo, Pooling, Precision, Prompt, Truncation, cpu,
+    Config, CpuInfo, Embedder, ModelInfo, OnnxChoice, PartPrecision, Pooling, Precision, Prompt, Truncation, cpu,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -30,9 +30,17 @@ pub(crate) struct ModelFlags {
     /// Threads that work [default: one for each core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+    /// Run the folder's ONNX graph, model.onnx or onnx/model.onnx, in the place of its weights; with a FILE, that graph of the
+    /// folder, such as --onnx=model_quantized.onnx [default: a graph is run where there are no weights]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "model.onnx")]
+    onnx: Option<PathBuf>,
     /// The numbers in which the model is computed: f32, bf16 or int8
     #[arg(long, value_name = "KIND", default_value = "f32")]
     precision: Precision,
+    /// Compute a part of a layer in other numbers, such as 5.down=bf16; may be given several times [parts: qkv, attention, out, up,
+    /// down; embral inspect shows what each loses]
+    #[arg(long, value_name = "LAYER.PART=KIND")]
+    part_precision: Vec<PartPrecision>,
     /// Keep the first N components only and normalise what is kept (Matryoshka)
     #[arg(long, value_name = "N")]
     dims: Option<NonZeroUsize>,
@@ -114,7 +122,9 @@ impl ModelFlags {
             revision: self.revision.clone(),
             offline: self.offline,
             threads: self.threads.map(NonZeroUsize::get),
+            onnx: self.onnx.clone().map_or(OnnxChoice::IfAlone, OnnxChoice::File),
             precision: self.precision,
+            parts: self.part_precision.clone(),
             dims: self.dims.map(NonZeroUsize::get),
             pooling: self.pooling,
             normalize: self.no_normalize.then_some(false),
@@ -147,6 +157,9 @@ impl ModelChoice {
         // A prompt that is not there is found out before any text is read.
         embedder.prompt_text(self.prompt())?;
         self.say_rounding(quiet);
+        for remark in embedder.info().remarks.iter().filter(|_| !quiet) {
+            eprintln!("embral: {remark}");
+        }
         if !quiet && let Some(warning) = untrained_cut(self.config.dims, embedder.info()) {
             eprintln!("embral: {warning}");
         }
@@ -163,8 +176,15 @@ impl ModelChoice {
 
     /// Says which precision rounds, unless `quiet`.
     pub(crate) fn say_rounding(&self, quiet: bool) {
-        if !quiet && self.config.precision != Precision::F32 {
+        if quiet {
+            return;
+        }
+        if self.config.precision != Precision::F32 {
             eprintln!("embral: {}", rounding(self.config.precision, &cpu()));
+        }
+        if !self.config.parts.is_empty() {
+            let parts: Vec<String> = self.config.parts.iter().map(ToString::to_string).collect();
+            eprintln!("embral: parts in other numbers: {}", parts.join(" "));
         }
     }
 }

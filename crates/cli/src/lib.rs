@@ -7,6 +7,7 @@ mod download;
 mod failure;
 mod flags;
 mod input;
+mod listing;
 mod output;
 mod pipeline;
 mod progress;

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::usage,
-    input::{self, Bad, Id, Input, Record},
+    input::{self, Bad, Input, Record},
 };
 use anyhow::Result;
 use clap::Args;
@@ -63,28 +63,4 @@ pub(crate) fn chunk(input: &mut Input) -> Result<Vec<Record>> {
         records.push(record);
     }
     Ok(records)
-}
-
-/// An id as JSON; none where the input gives none.
-pub(crate) fn id_json(id: &Id) -> Result<Option<serde_json::Value>> {
-    Ok(match id {
-        Id::Row(_) => None,
-        Id::Int(n) => Some(serde_json::json!(n)),
-        Id::Text(s) => Some(serde_json::json!(s)),
-        Id::Json(s) => Some(serde_json::from_str(s)?),
-    })
-}
-
-/// An id as a word, or the row number.
-pub(crate) fn id_word(id: &Id, row: u64) -> String {
-    match id {
-        Id::Row(_) => row.to_string(),
-        Id::Int(n) => n.to_string(),
-        Id::Text(s) | Id::Json(s) => s.clone(),
-    }
-}
-
-/// A text as one cell of a table: tabs and line ends become spaces.
-pub(crate) fn cell(text: &str) -> String {
-    text.replace(['\t', '\n', '\r'], " ")
 }

@@ -1,7 +1,7 @@
 //! What a caller may choose before a model is opened.
 
-use crate::{cache::VectorCache, default_model};
-use embral_models::{Scores, Task, catalogue};
+use crate::{PartPrecision, cache::VectorCache, default_model, precision};
+use embral_models::{OnnxChoice, Scores, Task, catalogue};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 
 pub use embral_tokenize::Truncation;
@@ -21,8 +21,22 @@ pub struct Config {
     pub offline: bool,
     /// Threads that work, the caller's among them; `None` is one for each core the process may use.
     pub threads: Option<usize>,
+    /// Whether a folder's exported ONNX graph is run in the place of its weights.
+    pub onnx: OnnxChoice,
     /// In which numbers the model is computed.
     pub precision: Precision,
+    /// Parts of layers that are computed in other numbers than `precision`, each named once: those that lose most in it, as
+    /// [`crate::inspect`] finds them, or those that lose least. A part in f32 or bf16 costs the time that it takes in these numbers. The
+    /// weights of such a model are packed at each start, whatever `packed_cache` says.
+    ///
+    /// ```no_run
+    /// use embral::{Config, Embedder, Precision};
+    /// let model = Config::model("sentence-transformers/all-MiniLM-L6-v2");
+    /// let parts = vec!["5.down=bf16".parse()?];
+    /// let embedder = Embedder::with_config(Config { precision: Precision::Int8, parts, ..model })?;
+    /// # Ok::<(), embral::Error>(())
+    /// ```
+    pub parts: Vec<PartPrecision>,
     /// Keep the first components only, and normalise what is kept (Matryoshka); `None` keeps all.
     pub dims: Option<usize>,
     /// Overrides the model's pooling.
@@ -59,7 +73,9 @@ impl Default for Config {
             revision: None,
             offline: false,
             threads: None,
+            onnx: OnnxChoice::IfAlone,
             precision: Precision::F32,
+            parts: Vec::new(),
             dims: None,
             pooling: None,
             normalize: None,
@@ -85,6 +101,11 @@ impl Config {
     /// Whether the model is named by the address of a server: `http://…`, `https://…`, or one of them behind a kind and a `+`.
     pub fn is_remote(&self) -> bool {
         self.model.as_deref().is_some_and(is_address)
+    }
+
+    /// The precision of each part.
+    pub(crate) fn precisions(&self) -> embral_forward::Precisions {
+        precision::of(self.precision, &self.parts)
     }
 
     /// Refuses numbers that nothing can be done with.

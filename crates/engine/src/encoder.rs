@@ -41,8 +41,13 @@ pub(crate) struct Native<B: Backend> {
 }
 
 pub(crate) enum Body<B: Backend> {
-    Transformer { model: Box<Transformer<B>>, pooling: Pooling },
+    Transformer {
+        model: Box<Transformer<B>>,
+        pooling: Pooling,
+    },
     Static(StaticTable<B>),
+    #[cfg(feature = "onnx")]
+    Graph(crate::onnx::GraphBody),
 }
 
 impl<B: Backend> Body<B> {
@@ -51,6 +56,9 @@ impl<B: Backend> Body<B> {
         match self {
             Self::Transformer { model, .. } => model.ids(),
             Self::Static(table) => table.ids(),
+            // The graph refuses by itself what it has no row for.
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => usize::MAX,
         }
     }
 
@@ -59,6 +67,8 @@ impl<B: Backend> Body<B> {
         match self {
             Self::Transformer { model, .. } => model.hidden(),
             Self::Static(table) => table.width(),
+            #[cfg(feature = "onnx")]
+            Self::Graph(graph) => graph.width(),
         }
     }
 }
@@ -89,6 +99,15 @@ impl<B: Backend> Native<B> {
             Body::Static(table) => {
                 let pooled = table.pool(&self.backend, &plan, batch, l2)?;
                 stages.inference = start.elapsed();
+                Ok(pooled)
+            }
+            #[cfg(feature = "onnx")]
+            Body::Graph(graph) => {
+                let rows = graph.rows(&self.backend, batch, skip)?;
+                stages.inference = start.elapsed();
+                let start = Instant::now();
+                let pooled = graph.pool(&self.backend, &plan, rows, batch.len(), (skip, l2))?;
+                stages.pool = start.elapsed();
                 Ok(pooled)
             }
         }
@@ -161,7 +180,7 @@ impl<B: Backend> Native<B> {
 }
 
 /// How rows are pooled. The first and the last row stay what they are, as sentence-transformers has it.
-fn pool_of(how: Pooling, skip: usize, l2: bool) -> Pool {
+pub(crate) fn pool_of(how: Pooling, skip: usize, l2: bool) -> Pool {
     Pool { how, skip: if matches!(how, Pooling::Mean | Pooling::Max) { skip } else { 0 }, l2 }
 }
 

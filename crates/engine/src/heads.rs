@@ -76,8 +76,8 @@ pub(crate) fn terms(
 fn word_table<'w>(folder: &ModelFolder, weights: &'w dyn Weights) -> Result<Tensor<'w>> {
     match &folder.network {
         Network::Transformer { names, .. } => names.weight_in(weights, Role::Word, 0),
-        Network::Static(_) => {
-            Err(Error::new(ErrorKind::Mismatch, "a static model has no word embeddings under a head"))
+        Network::Static(_) | Network::Graph(_) => {
+            Err(Error::new(ErrorKind::Mismatch, "the model has no word embeddings under a head"))
         }
     }
 }

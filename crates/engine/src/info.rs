@@ -43,4 +43,29 @@ pub struct ModelInfo {
     pub weight_bytes: usize,
     /// The hardware and instructions it runs on.
     pub device: String,
+    /// The exported graph that is run; `None` where the model is computed from its weights.
+    pub graph: Option<GraphInfo>,
+    /// What is worth saying once about how it runs, each a line.
+    pub remarks: Vec<String>,
+}
+
+/// An exported graph, as it was found when it was opened.
+#[derive(Clone, Debug)]
+pub struct GraphInfo {
+    /// The ONNX file.
+    pub file: PathBuf,
+    /// The names of its inputs.
+    pub inputs: Vec<String>,
+    /// The name of the output that is read.
+    pub output: String,
+    /// Whether the output is one vector a text, so that the graph pools by itself; else it is one row a token.
+    pub pooled: bool,
+    /// Operators.
+    pub operators: usize,
+    /// The version of the standard operators.
+    pub opset: i64,
+    /// Who exported it, where it says.
+    pub producer: Option<String>,
+    /// Whether it computes with 8-bit integers, or with weights of few bits.
+    pub integers: bool,
 }

@@ -124,11 +124,11 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
     let path = locate(name, config)?;
     let open = |precisions: &Precisions| open::native(&path, name, config, precisions, None);
     let mut plain = open(&Precision::F32.into())?;
-    let outliers = outliers(&ModelFolder::read(&path)?)?;
+    let outliers = outliers(&ModelFolder::read_with(&path, &config.onnx)?)?;
     if outliers.is_empty() {
         return invalid("the model is a static table, which has no precision: name a transformer");
     }
-    let mut coarse = open(&config.precision.into())?;
+    let mut coarse = open(&config.precisions())?;
     let (batches, skip) = batches(&plain, texts, config.batch_tokens)?;
 
     let layers = outliers.len();
@@ -153,7 +153,9 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
             (Precision::Int8, Site::Qkv | Site::Out | Site::Up | Site::Down) => Precision::Bf16,
             _ => Precision::F32,
         };
-        let kept = open(&Precisions { exceptions: vec![(layer, site, precision)], ..config.precision.into() })?;
+        let mut precisions = config.precisions();
+        precisions.exceptions.insert(0, (layer, site, precision));
+        let kept = open(&precisions)?;
         let mut difference = Difference::of(layers);
         for batch in &batches {
             let truth = pass(&plain.encoder, batch, skip, 0..0)?;
@@ -238,7 +240,7 @@ fn exchange(a: &mut Opened<Native<Cpu>>, b: &mut Opened<Native<Cpu>>, layer: usi
 fn transformer(opened: &mut Opened<Native<Cpu>>) -> &mut Transformer<Cpu> {
     match &mut opened.encoder.body {
         Body::Transformer { model, .. } => model,
-        Body::Static(_) => unreachable!("static models are refused before"),
+        _ => unreachable!("static models and graphs are refused before"),
     }
 }
 

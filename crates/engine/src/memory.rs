@@ -31,18 +31,22 @@ pub struct Work {
 
 const FLOAT: usize = size_of::<f32>();
 
-/// Memory of the model that `config` names, of which the configuration files and the header of the weights are read.
+/// Memory of the model that `config` names, of which the configuration files and the header of the weights are read; `None` of an exported
+/// graph, of which its runtime alone knows.
 ///
 /// # Errors
 /// Where the model is not found, and where its files cannot be read.
-pub fn of(config: &Config) -> Result<Memory> {
-    let Some(name) = config.named() else { return default_model() };
-    let folder = ModelFolder::read(&locate(name, config)?)?;
-    let weights = folder.open_weights()?;
-    let heads = heads(&folder, &*weights)?;
+pub fn of(config: &Config) -> Result<Option<Memory>> {
+    let Some(name) = config.named() else { return default_model().map(Some) };
+    let folder = ModelFolder::read_with(&locate(name, config)?, &config.onnx)?;
     match &folder.network {
-        Network::Static(spec) => Ok(fixed(table(&*weights, &spec.table)? + heads)),
+        Network::Graph(_) => Ok(None),
+        Network::Static(spec) => {
+            let weights = folder.open_weights()?;
+            Ok(Some(fixed(table(&*weights, &spec.table)? + heads(&folder, &*weights)?)))
+        }
         Network::Transformer { blueprint, .. } => {
+            let heads = heads(&folder, &*folder.open_weights()?)?;
             let vocabulary = match &folder.outputs.sparse {
                 Some(SparseSpec::Terms { .. }) => blueprint.vocab,
                 _ => 0,
@@ -53,7 +57,8 @@ pub fn of(config: &Config) -> Result<Memory> {
             };
             let row = row(blueprint);
             let limit = config.max_tokens.or(folder.max_tokens).unwrap_or(blueprint.max_positions);
-            Ok(Memory { weights: Precision::ALL.map(of).to_vec(), ..work(row, config.batch_tokens, Some(limit)) })
+            let work = work(row, config.batch_tokens, Some(limit));
+            Ok(Some(Memory { weights: Precision::ALL.map(of).to_vec(), ..work }))
         }
     }
 }
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_model_has_one_size_for_each_precision_that_it_has() {
-        let at = |folder: &std::path::Path| super::of(&Config::model(folder.to_str().unwrap())).unwrap();
+        let at = |folder: &std::path::Path| super::of(&Config::model(folder.to_str().unwrap())).unwrap().unwrap();
         let of = |name: &str| at(&Golden::load(name).folder);
         let other = |name: &str| at(&TaskGolden::load(name).folder());
         let plain = ["tiny_bert", "tiny_nomic_moe", "tiny_deberta_v2"].map(|name| (name, of(name)));
@@ -264,7 +269,7 @@ mod tests {
     #[test]
     #[cfg(feature = "default-model")]
     fn the_default_model_is_its_table() {
-        let memory = super::of(&Config::default()).unwrap();
+        let memory = super::of(&Config::default()).unwrap().unwrap();
         let files = &crate::default_model::FILES;
         assert!(memory.weights[0].1.abs_diff(files.weights.len()) < files.weights.len() / 20, "{memory:?}");
     }

@@ -69,7 +69,7 @@ pub(crate) enum Top {
 /// Opens a model folder. `name` is what the caller called it.
 pub(crate) fn folder(path: &Path, name: &str, config: &Config) -> Result<Opened> {
     let packed = PackedCache::of(config);
-    Ok(native(path, name, config, &config.precision.into(), packed.as_ref())?.erased())
+    Ok(native(path, name, config, &config.precisions(), packed.as_ref())?.erased())
 }
 
 /// As [`folder`], with a precision for each site, packed weights out of `packed` where all sites have that of `config`, and the
@@ -85,7 +85,7 @@ pub(crate) fn native(
         let message = "scores is about rerankers and classifiers, and this model gives vectors";
         return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
     }
-    let folder = ModelFolder::read(path)?;
+    let folder = ModelFolder::read_with(path, &config.onnx)?;
     let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).and_then(|e| e.pooling)).is_some();
     match folder.task {
         Task::Embedding => {}
@@ -107,6 +107,76 @@ pub(crate) fn with_top(
 ) -> Result<Opened<Native<Cpu>>> {
     let path = &*folder.root;
     let entry = catalogue::find(name);
+    let mut backend = Cpu::new(config.threads);
+    let mut info = described(folder, name, config, backend.describe());
+    if let Network::Graph(spec) = &folder.network {
+        if !matches!(top(&backend)?, Top::Vector) {
+            // Which a graph does not have.
+            folder.open_weights()?;
+        }
+        return graph(folder, spec, info, backend, config);
+    }
+    let tokenizer = tokenizer(folder)?;
+    let weights = folder.open_weights()?;
+    info.fingerprint = fingerprint(&*weights);
+    count(&*weights, &mut info)?;
+    let top = top(&backend)?;
+    let mut token_types = 0;
+    let (body, options) = match &folder.network {
+        Network::Transformer { architecture, blueprint, names } => {
+            let stated = config.pooling.or(folder.pooling).or(entry.and_then(|e| e.pooling));
+            let pooling = match &top {
+                Top::Head(pooling, _) => *pooling,
+                Top::Rows => stated.unwrap_or(Pooling::Cls),
+                Top::Vector => stated.ok_or_else(|| no_pooling(path))?,
+            };
+            crate::precision::check(&config.parts, blueprint.layers)?;
+            token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
+            let limit = blueprint.max_positions;
+            let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
+            let max_tokens = within(config.max_tokens.unwrap_or(stated), limit).map_err(|e| e.in_file(path))?;
+            info.architecture = (*architecture).to_owned();
+            (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
+            (info.max_tokens, info.pooling) = (max_tokens, pooling);
+            let packed = packed.and_then(|packed| Some((packed, packed.file(&*weights, config.precision)?)));
+            if let Some((_, file)) = &packed {
+                backend = backend.with_packed(PackedWeights::open(file.clone(), config.precision));
+            }
+            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, precisions)?);
+            if let Some((packed, file)) = packed {
+                packed.keep(&mut backend, &file);
+            }
+            let options = token_options(folder, Some(max_tokens), config);
+            (Body::Transformer { model, pooling }, options)
+        }
+        Network::Graph(_) => unreachable!("a graph is opened above"),
+        Network::Static(spec) => {
+            if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
+                return Err(only_mean(other).in_file(path));
+            }
+            only_stored(config)?;
+            let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
+            info.architecture = "static".to_owned();
+            info.hidden = spec.width;
+            info.max_tokens = options.max_tokens.unwrap_or(usize::MAX);
+            (Body::Static(static_table(&backend, spec, &*weights)?), options)
+        }
+    };
+    let mut heads = match top {
+        Top::Head(_, heads) => heads,
+        Top::Vector | Top::Rows => load_heads(&backend, &folder.heads)?,
+    };
+    drop(weights);
+    norm_before_cut(&backend, &mut heads, (info.hidden, path, name), config)?;
+    let tokenizer = tokenizer.with(options)?;
+    let native = Native { backend, body, heads, dims: 0, l2: false };
+    let opened = finish(native, tokenizer, info, folder.include_prompt, config)?;
+    Ok(Opened { token_types, ..opened })
+}
+
+/// What is known of a model before its weights are looked at.
+fn described(folder: &ModelFolder, name: &str, config: &Config, device: String) -> ModelInfo {
+    let entry = catalogue::find(name);
     let mut prompts = folder.prompts.clone();
     // sentence-transformers writes `query` and `document`, both empty, into models without prompts.
     if prompts.values().all(String::is_empty)
@@ -114,13 +184,10 @@ pub(crate) fn with_top(
     {
         prompts.extend(entry.prompts.clone());
     }
-    let tokenizer = tokenizer(folder)?;
-    let weights = folder.open_weights()?;
-    let mut backend = Cpu::new(config.threads);
-    let mut info = ModelInfo {
+    ModelInfo {
         name: name.to_owned(),
-        fingerprint: fingerprint(&*weights),
-        path: Some(path.to_owned()),
+        fingerprint: String::new(),
+        path: Some(folder.root.clone()),
         architecture: String::new(),
         dimensions: 0,
         width: 0,
@@ -137,81 +204,62 @@ pub(crate) fn with_top(
             .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.clone()),
         precision: config.precision,
         weight_bytes: 0,
-        device: backend.describe(),
-    };
-    count(&*weights, &mut info)?;
-    let top = top(&backend)?;
-    let mut token_types = 0;
-    let (body, options) = match &folder.network {
-        Network::Transformer { architecture, blueprint, names } => {
-            let stated = config.pooling.or(folder.pooling).or(entry.and_then(|e| e.pooling));
-            let pooling = match &top {
-                Top::Head(pooling, _) => *pooling,
-                Top::Rows => stated.unwrap_or(Pooling::Cls),
-                Top::Vector => stated.ok_or_else(|| {
-                    Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
-                        .in_file(path)
-                        .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
-                })?,
-            };
-            token_types = if folder.segments { blueprint.embedding.token_types } else { 0 };
-            let limit = blueprint.max_positions;
-            let stated = folder.max_tokens.map_or(limit, |n| n.min(limit));
-            let max_tokens = config.max_tokens.unwrap_or(stated);
-            if max_tokens > limit {
-                return Err(Error::new(
-                    ErrorKind::InvalidInput,
-                    format!("--max-tokens {max_tokens} is beyond the model's {limit} positions"),
-                )
-                .in_file(path));
-            }
-            info.architecture = (*architecture).to_owned();
-            (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
-            (info.max_tokens, info.pooling) = (max_tokens, pooling);
-            let packed = packed.and_then(|packed| Some((packed, packed.file(&*weights, config.precision)?)));
-            if let Some((_, file)) = &packed {
-                backend = backend.with_packed(PackedWeights::open(file.clone(), config.precision));
-            }
-            let model = Box::new(Transformer::load(&backend, blueprint, names, &*weights, precisions)?);
-            if let Some((packed, file)) = packed {
-                packed.keep(&mut backend, &file);
-            }
-            let options = Options {
-                max_tokens: Some(max_tokens),
-                truncation: config.truncation,
-                lower_case: folder.do_lower_case,
-                ..Options::default()
-            };
-            (Body::Transformer { model, pooling }, options)
-        }
-        Network::Static(spec) => {
-            if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
-                return Err(only_mean(other).in_file(path));
-            }
-            only_stored(config.precision)?;
-            let options = static_options(spec.drop_unknown(), folder.max_tokens, &tokenizer, config);
-            info.architecture = "static".to_owned();
-            info.hidden = spec.width;
-            info.max_tokens = options.max_tokens.unwrap_or(usize::MAX);
-            (Body::Static(static_table(&backend, spec, &*weights)?), options)
-        }
-    };
-    let mut heads = match top {
-        Top::Head(_, heads) => heads,
-        Top::Vector | Top::Rows => load_heads(&backend, &folder.heads)?,
-    };
-    drop(weights);
-    let width = heads.iter().fold(info.hidden, |width, head| head.width(width));
+        device,
+        graph: None,
+        remarks: Vec::new(),
+    }
+}
+
+#[cfg(feature = "onnx")]
+use crate::onnx::open as graph;
+
+#[cfg(not(feature = "onnx"))]
+fn graph(
+    _: &ModelFolder,
+    spec: &embral_models::GraphSpec,
+    _: ModelInfo,
+    _: Cpu,
+    _: &Config,
+) -> Result<Opened<Native<Cpu>>> {
+    let message = "the model is an ONNX graph, and this build runs none";
+    Err(Error::new(ErrorKind::Unsupported, message).in_file(&spec.file).hint("build with the feature onnx"))
+}
+
+/// How the tokenizer of a transformer is set.
+pub(crate) fn token_options(folder: &ModelFolder, max_tokens: Option<usize>, config: &Config) -> Options {
+    Options { max_tokens, truncation: config.truncation, lower_case: folder.do_lower_case, ..Options::default() }
+}
+
+/// `max_tokens`, which a model of `limit` positions has to have room for.
+pub(crate) fn within(max_tokens: usize, limit: usize) -> Result<usize> {
+    if max_tokens > limit {
+        let message = format!("--max-tokens {max_tokens} is beyond the model's {limit} positions");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
+    Ok(max_tokens)
+}
+
+pub(crate) fn no_pooling(path: &Path) -> Error {
+    Error::new(ErrorKind::Mismatch, "the folder does not say how token rows are pooled")
+        .in_file(path)
+        .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
+}
+
+/// Adds the layer norm before a cut to a model that was trained with it, over rows of `hidden` components and the heads behind them.
+pub(crate) fn norm_before_cut(
+    backend: &Cpu,
+    heads: &mut Vec<Head<Cpu>>,
+    (hidden, path, name): (usize, &Path, &str),
+    config: &Config,
+) -> Result<()> {
+    let width = heads.iter().fold(hidden, |width, head| head.width(width));
     // A folder is known by the name of the model where nothing else names it.
-    let known = entry.or_else(|| catalogue::find(path.file_name()?.to_str()?));
+    let known = catalogue::find(name).or_else(|| catalogue::find(path.file_name()?.to_str()?));
     if known.is_some_and(|entry| entry.norm_before_cut) && config.dims.is_some_and(|dims| dims < width) {
         let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
-        heads.push(Head::layer_norm(&backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
+        heads.push(Head::layer_norm(backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
     }
-    let tokenizer = tokenizer.with(options)?;
-    let native = Native { backend, body, heads, dims: 0, l2: false };
-    let opened = finish(native, tokenizer, info, folder.include_prompt, config)?;
-    Ok(Opened { token_types, ..opened })
+    Ok(())
 }
 
 /// The tokenizer of a folder, with no limit yet.
@@ -234,7 +282,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     if let Some(other) = config.pooling.filter(|&p| p != Pooling::Mean) {
         return Err(only_mean(other));
     }
-    only_stored(config.precision)?;
+    only_stored(config)?;
     let weights = embral_formats::safetensors::SafetensorsFile::from_bytes("the default model", FILES.weights)?;
     let backend = Cpu::new(config.threads);
     let table = StaticTable::load(&backend, &weights.get("embeddings")?, Some(&weights.get("weights")?), None)?;
@@ -259,6 +307,8 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
         precision: config.precision,
         weight_bytes: 0,
         device: backend.describe(),
+        graph: None,
+        remarks: Vec::new(),
     };
     count(&weights, &mut info)?;
     let tokenizer = tokenizer.with(options)?;
@@ -267,7 +317,7 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
 }
 
 /// Settles width and normalisation, which depend on the model and the configuration together.
-fn finish(
+pub(crate) fn finish(
     mut native: Native<Cpu>,
     tokenizer: Tokenizer,
     mut info: ModelInfo,
@@ -295,16 +345,20 @@ fn only_mean(found: Pooling) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("a static model has mean pooling only, found {found}"))
 }
 
-/// A table is looked up, not multiplied.
-fn only_stored(precision: Precision) -> Result<()> {
-    match precision {
-        Precision::F32 => Ok(()),
-        other => Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!("a static model is a table, which is used as it is stored; found precision {other}"),
-        )
-        .hint("leave the precision out: a static model takes microseconds a text as it is")),
+/// What was asked for beside plain f32, of a model that can be computed in no other numbers.
+pub(crate) fn other_numbers(config: &Config) -> Option<String> {
+    match (config.precision, config.parts.first()) {
+        (Precision::F32, part) => part.map(ToString::to_string),
+        (other, _) => Some(other.to_string()),
     }
+}
+
+/// A table is looked up, not multiplied.
+fn only_stored(config: &Config) -> Result<()> {
+    let Some(found) = other_numbers(config) else { return Ok(()) };
+    let message = format!("a static model is a table, which is used as it is stored; found precision {found}");
+    Err(Error::new(ErrorKind::InvalidInput, message)
+        .hint("leave the precision out: a static model takes microseconds a text as it is"))
 }
 
 fn static_options(drop_unknown: bool, max_tokens: Option<usize>, tokenizer: &Tokenizer, config: &Config) -> Options {
@@ -330,7 +384,7 @@ fn static_table(backend: &Cpu, spec: &StaticSpec, weights: &dyn Weights) -> Resu
 }
 
 /// The layers after pooling; a last Normalize is left to the end, where it is fused with the cut.
-fn load_heads(backend: &Cpu, heads: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
+pub(crate) fn load_heads(backend: &Cpu, heads: &[embral_models::Head]) -> Result<Vec<Head<Cpu>>> {
     match heads.split_last() {
         Some((embral_models::Head::Normalize, before)) => load_layers(backend, before),
         _ => load_layers(backend, heads),

@@ -28,7 +28,7 @@ pub(crate) struct PackedCache {
 impl PackedCache {
     /// What `config` and the variables of the process allow.
     pub(crate) fn of(config: &Config) -> Option<Self> {
-        if !config.packed_cache || !pays(config.precision) {
+        if !config.packed_cache || !config.parts.is_empty() || !pays(config.precision) {
             return None;
         }
         let environment = Environment::of_process().ok().filter(|e| e.keep_packed)?;

@@ -34,7 +34,7 @@ impl Logits {
         // Logits are no vectors: they are not normalised, whatever the model is taken for.
         let raw = Config { normalize: Some(false), ..config.clone() };
         let top = |backend: &Cpu| head(backend).map(|(pooling, heads)| Top::Head(pooling, heads));
-        let opened = open::with_top(folder, name, &raw, &config.precision.into(), packed.as_ref(), top)?.erased();
+        let opened = open::with_top(folder, name, &raw, &config.precisions(), packed.as_ref(), top)?.erased();
         Ok(Self { opened, session: Session::new(config.threads, config.batch_tokens) })
     }
 
@@ -98,7 +98,7 @@ pub fn task(config: &Config) -> Result<Task> {
     match config.named() {
         None => Ok(Task::Embedding),
         Some(_) if config.is_remote() => Ok(Task::Embedding),
-        Some(name) => Ok(ModelFolder::read(&locate(name, config)?)?.task),
+        Some(name) => Ok(ModelFolder::read_with(&locate(name, config)?, &config.onnx)?.task),
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn folder(config: &Config, wanted: &str) -> Result<(ModelFolder, Stri
         return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
     }
     let path = locate(name, config)?;
-    Ok((ModelFolder::read(&path)?, name.to_owned()))
+    Ok((ModelFolder::read_with(&path, &config.onnx)?, name.to_owned()))
 }
 
 /// Refuses what is about the vector of a text in a configuration of a model that gives something else.

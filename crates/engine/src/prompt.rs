@@ -95,7 +95,7 @@ impl ModelInfo {
     fn without(&self, name: &str, known: &[&str]) -> Error {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let message = format!("{} has no prompt {name:?}; it has: {known}", self.name);
-        Error::new(ErrorKind::NotFound, message).hint("give the prompt as text")
+        Error::new(ErrorKind::NotFound, message).hint("give the prompt as text: --prompt-text, or Prompt::Text")
     }
 
     /// The prompt under the first of these names, in any case.
@@ -135,6 +135,8 @@ mod tests {
             precision: Precision::F32,
             weight_bytes: 0,
             device: String::new(),
+            graph: None,
+            remarks: Vec::new(),
         }
     }
 

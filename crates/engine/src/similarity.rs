@@ -42,14 +42,7 @@ pub fn top_k(query: &[f32], rows: &Embeddings, k: usize) -> Vec<(usize, f32)> {
         return Vec::new();
     }
     let scores = similarity(&Embeddings::new(query.to_vec(), query.len()), rows);
-    let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
-    let better = |a: &(usize, f32), b: &(usize, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-    if k < ranked.len() {
-        ranked.select_nth_unstable_by(k, better);
-        ranked.truncate(k);
-    }
-    ranked.sort_unstable_by(better);
-    ranked
+    crate::ranking::best(scores, k)
 }
 
 #[cfg(test)]

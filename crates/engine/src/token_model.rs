@@ -84,7 +84,7 @@ impl TokenModel {
         config.check()?;
         let packed = PackedCache::of(config);
         let mut layers = Vec::new();
-        let opened = open::with_top(folder, name, config, &config.precision.into(), packed.as_ref(), |backend| {
+        let opened = open::with_top(folder, name, config, &config.precisions(), packed.as_ref(), |backend| {
             if let Some(spec) = vectors {
                 layers = open::load_layers(backend, &spec.heads)?;
             }

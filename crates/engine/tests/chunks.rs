@@ -123,6 +123,34 @@ fn a_long_document_is_cut_alike_in_parts_of_any_length() {
     }
 }
 
+/// Markdown is taken apart before it is parsed, before a heading or behind a paragraph, where there is one.
+#[test]
+fn long_markdown_is_covered_with_structure_and_without() {
+    let word = |i: usize| ["cat", "dog", "the", "mat", "ran", "over"][(i * i + 5 * i) % 6];
+    let words = |range: std::ops::Range<usize>| range.map(word).collect::<Vec<_>>().join(" ");
+    let section = |i: usize| format!("## Section {i}\n\n{}.\n\n```\n# not {i}\n\n```\n\n", words(i..i + 60));
+    let sections: String = (0..1000).map(section).collect();
+    let one_line = words(0..80_000);
+    let lines = one_line.replace(" the ", "\n");
+    let code = format!("```\n{lines}\n```\n# End\n{}", words(0..50));
+    for text in [&sections, &one_line, &lines, &code] {
+        assert!(text.len() > 300_000);
+        for overlap in [0, 7] {
+            let chunking = Chunking { by: ChunkBy::Markdown, size: Some(64), overlap, late: false };
+            let chunks = TABLE.chunks(text, &chunking, Prompt::None).unwrap();
+            assert_eq!((chunks[0].bytes.start, chunks[chunks.len() - 1].bytes.end), (0, text.len()));
+            for (chunk, next) in chunks.iter().zip(&chunks[1..]) {
+                assert!(next.bytes.start <= chunk.bytes.end && next.bytes.end > chunk.bytes.end, "{chunk:?} {next:?}");
+                assert!(overlap > 0 || next.bytes.start == chunk.bytes.end);
+                assert!(chunk.tokens <= 64 && chunk.tokens > 0, "{chunk:?}");
+            }
+        }
+    }
+    let chunking = Chunking { by: ChunkBy::Markdown, size: Some(150), ..Chunking::default() };
+    let chunks = TABLE.chunks(&sections, &chunking, Prompt::None).unwrap();
+    assert!(chunks.iter().all(|chunk| sections[chunk.bytes.clone()].starts_with("## Section")), "a section is cut");
+}
+
 /// A word that is one unknown token however long it is would otherwise be one chunk, found by looking at each of its characters.
 #[test]
 fn noise_is_cut_by_its_bytes() {

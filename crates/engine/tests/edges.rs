@@ -1,6 +1,6 @@
 //! Texts at the edge: each gives a finite vector or a clear error, and never a panic.
 
-use embral::{Config, Embedder, ErrorKind, Precision, Truncation};
+use embral::{Config, Embedder, ErrorKind, Part, PartPrecision, Precision, Truncation};
 
 fn tiny(name: &str) -> Config {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -111,6 +111,32 @@ fn a_token_without_a_row_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     assert!(error.to_string().contains("token 99999"), "{error}");
     embedder.embed("a cat").unwrap();
+}
+
+/// With each part in f32 an int8 model is the f32 model, bit for bit; with one of them it is neither.
+#[test]
+fn parts_have_the_precision_that_is_asked_for() {
+    let layers = Embedder::with_config(tiny("tiny_bert")).unwrap().info().layers;
+    let vector = |precision, parts: Vec<PartPrecision>| {
+        let embedder = Embedder::with_config(Config { precision, parts, ..tiny("tiny_bert") }).unwrap();
+        assert_eq!(embedder.info().precision, precision);
+        embedder.embed("a cat sat on the mat").unwrap()
+    };
+    let (exact, coarse) = (vector(Precision::F32, vec![]), vector(Precision::Int8, vec![]));
+    let part = |layer, part| PartPrecision { layer, part, precision: Precision::F32 };
+    let all = (0..layers).flat_map(|layer| Part::ALL.map(|name| part(layer, name))).collect();
+    assert_eq!(vector(Precision::Int8, all), exact);
+    let one = vector(Precision::Int8, vec![part(0, Part::Down)]);
+    assert!(one != exact && one != coarse);
+
+    let refused = |config: Config, message: &str| {
+        let error = Embedder::with_config(config).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(message), "{error}");
+    };
+    refused(Config { parts: vec![part(layers, Part::Up)], ..tiny("tiny_bert") }, "expected a layer below");
+    refused(Config { parts: vec![part(0, Part::Up)], ..tiny("static_f32") }, "found precision 0.up=f32");
+    refused(Config { parts: vec![part(0, Part::Up)], ..Config::default() }, "found precision 0.up=f32");
 }
 
 /// Rounding of the weights and rows moves a vector a little; how little for a real model is in docs/performance.md.

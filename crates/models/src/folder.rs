@@ -1,12 +1,13 @@
 //! A model folder: everything but the numbers.
 //!
-//! Four forms are read: a sentence-transformers folder (`modules.json`), a plain transformers or model2vec folder (`config.json`
-//! alone), a bare `StaticEmbedding` (weights and tokeniser alone), and a GGUF file. The file forms are those of sentence-transformers 2 to 6.
+//! Five forms are read: a sentence-transformers folder (`modules.json`), a plain transformers or model2vec folder (`config.json`
+//! alone), a bare `StaticEmbedding` (weights and tokeniser alone), a GGUF file, and an ONNX graph in the place of weights. The file forms are those of sentence-transformers 2 to 6.
 
 use crate::{
-    Architecture, Blueprint, Head, Module, ModuleKind, MultiVectorSpec, Outputs, StaticSpec, Task, WeightNames,
+    Architecture, Blueprint, GraphSpec, Head, Module, ModuleKind, MultiVectorSpec, OnnxChoice, Outputs, StaticSpec,
+    Task, WeightNames,
     config::{self, Config, limit, malformed, unsupported},
-    gguf, head, modules, pooling,
+    gguf, head, modules, onnx, pooling,
     task::{self, Knobs},
 };
 use embral_formats::{Weights, safetensors};
@@ -24,7 +25,7 @@ pub struct ModelFolder {
     pub root: PathBuf,
     /// What turns ids into rows.
     pub network: Network,
-    /// The safetensors file, the `model.safetensors.index.json` of a sharded model, or the GGUF file.
+    /// The safetensors file, the `model.safetensors.index.json` of a sharded model, the GGUF file or the ONNX graph.
     pub weights: PathBuf,
     /// How rows become one vector; `None` where the folder does not say. [`Pooling::Mean`] for static models.
     pub pooling: Option<Pooling>,
@@ -32,7 +33,7 @@ pub struct ModelFolder {
     pub include_prompt: bool,
     /// What follows pooling, in order.
     pub heads: Vec<Head>,
-    /// Components of the embedding: what comes out of the last head.
+    /// Components of the embedding: what comes out of the last head. 0 for a graph whose width no file says.
     pub dimensions: usize,
     /// The most tokens of a text, special ones included; `None` where nothing limits it.
     pub max_tokens: Option<usize>,
@@ -70,6 +71,19 @@ pub enum Network {
     },
     /// A table of token vectors.
     Static(StaticSpec),
+    /// An exported graph.
+    Graph(GraphSpec),
+}
+
+impl Network {
+    /// Components of a row, where that is known.
+    fn width(&self) -> Option<usize> {
+        match self {
+            Self::Transformer { blueprint, .. } => Some(blueprint.hidden),
+            Self::Static(spec) => Some(spec.width),
+            Self::Graph(spec) => spec.width,
+        }
+    }
 }
 
 /// Where the tokeniser of a model is.
@@ -113,11 +127,27 @@ const LIMIT_FILES: [&str; 7] = [
 ];
 
 impl ModelFolder {
-    /// Reads a folder, or a GGUF file: every configuration file whole, of the weights only the header.
+    /// Reads a folder, a GGUF file or an ONNX file with its folder: every configuration file whole, of the weights only the header.
     pub fn read(root: &Path) -> Result<Self> {
-        if let Some(file) = gguf::find(root)? {
-            return gguf::read(&file);
+        Self::read_with(root, &OnnxChoice::default())
+    }
+
+    /// As [`ModelFolder::read`], with a say in whether an ONNX graph is taken where there are weights too.
+    pub fn read_with(root: &Path, choice: &OnnxChoice) -> Result<Self> {
+        if onnx::is_onnx(root) && root.is_file() {
+            let file = root.canonicalize().map_err(|e| Error::io("cannot read", root, e))?;
+            return Self::of_folder(&onnx::folder_of(root), &OnnxChoice::File(file));
         }
+        match gguf::find(root)? {
+            Some(file) if choice.is_named() => {
+                Err(unsupported("expected an ONNX graph, found a GGUF file").in_file(file).hint("leave --onnx out"))
+            }
+            Some(file) => gguf::read(&file),
+            None => Self::of_folder(root, choice),
+        }
+    }
+
+    fn of_folder(root: &Path, choice: &OnnxChoice) -> Result<Self> {
         if !root.is_dir() {
             return Err(Error::new(ErrorKind::NotFound, "there is no such folder").in_file(root));
         }
@@ -126,12 +156,16 @@ impl ModelFolder {
         let plain = stated.is_none();
         let modules = match stated {
             Some(value) => modules::parse(&value).map_err(|e| e.in_file(&modules_file))?,
-            None => vec![Module { kind: plain_kind(root)?, path: String::new() }],
+            None => vec![Module { kind: plain_kind(root, choice)?, path: String::new() }],
         };
         let (first, rest) = modules.split_first().expect("a parsed module list has a module");
         let mut folder = match first.kind {
             ModuleKind::Transformer | ModuleKind::MlmTransformer => {
-                return Self::of_transformer(root, &root.join(&first.path), &modules, plain);
+                return Self::of_transformer(root, &root.join(&first.path), &modules, plain, choice);
+            }
+            ModuleKind::StaticEmbedding if choice.is_named() => {
+                let message = "expected a transformer, found a static model, which is a table and needs no graph";
+                return Err(unsupported(message).in_file(root).hint("leave --onnx out"));
             }
             ModuleKind::StaticEmbedding => static_embedding(root, &root.join(&first.path))?,
             other => {
@@ -145,8 +179,8 @@ impl ModelFolder {
     }
 
     /// `modules` behind the transformer in `at`, which is the first of them; in a `plain` folder nothing says so.
-    fn of_transformer(root: &Path, at: &Path, modules: &[Module], plain: bool) -> Result<Self> {
-        let (mut folder, config, limits) = transformer(root, at)?;
+    fn of_transformer(root: &Path, at: &Path, modules: &[Module], plain: bool, choice: &OnnxChoice) -> Result<Self> {
+        let (mut folder, config, limits) = transformer(root, at, choice)?;
         let rest = &modules[1..];
         let has = |kind: ModuleKind| rest.iter().find(|module| module.kind == kind);
         let file = root.join("config_sentence_transformers.json");
@@ -205,8 +239,22 @@ impl ModelFolder {
     }
 
     /// Opens the weights.
+    ///
+    /// # Errors
+    /// Where they cannot be read, and where the model is a graph.
     pub fn open_weights(&self) -> Result<Box<dyn Weights>> {
+        if let Network::Graph(spec) = &self.network {
+            return Err(onnx::no_weights(&spec.file));
+        }
         if gguf::is_gguf(&self.weights) { gguf::open_weights(&self.weights) } else { safetensors::open(&self.weights) }
+    }
+
+    /// Components of the embedding where token rows have `width` components.
+    ///
+    /// # Errors
+    /// Where the heads are for rows of another width.
+    pub fn width_after(&self, width: usize) -> Result<usize> {
+        head::width_after_all(&self.heads, width).map_err(|e| e.in_file(&self.root))
     }
 
     /// Whether the last step is L2 normalisation.
@@ -216,11 +264,8 @@ impl ModelFolder {
 
     /// `input` is what the modules take: sentences, or tokens.
     fn add_modules(&mut self, modules: &[Module], input: &str) -> Result<()> {
-        let width = match &self.network {
-            Network::Transformer { blueprint, .. } => blueprint.hidden,
-            Network::Static(spec) => spec.width,
-        };
-        self.dimensions = head::width_after_all(&self.heads, width)?;
+        let mut width = self.network.width();
+        self.dimensions = head::width_after_all(&self.heads, width.unwrap_or(0))?;
         for (index, module) in modules.iter().enumerate() {
             let folder = self.root.join(&module.path);
             let file = folder.join("config.json");
@@ -237,11 +282,10 @@ impl ModelFolder {
                     let value = config::require(&file)?;
                     head::layer_norm(&value, &find_weights(&folder)?).map_err(|e| e.in_file(&file))?
                 }
-                ModuleKind::Pooling if index == 0 && matches!(self.network, Network::Transformer { .. }) => {
+                ModuleKind::Pooling if index == 0 && !matches!(self.network, Network::Static(_)) => {
                     let value = config::require(&file)?;
-                    let spec = pooling::parse(&value).and_then(|spec| spec.check_width(width).map(|()| spec));
-                    let spec = spec.map_err(|e| e.in_file(&file))?;
-                    (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
+                    width = self.pooled(&value).map_err(|e| e.in_file(&file))?;
+                    self.dimensions = width.unwrap_or(0);
                     continue;
                 }
                 // What these say is read by who opened the folder.
@@ -257,7 +301,10 @@ impl ModelFolder {
                     return Err(unsupported(message).in_file(self.root.join("modules.json")));
                 }
             };
-            self.dimensions = head.width_after(self.dimensions).map_err(|e| e.in_file(&file))?;
+            // What no file says is said by the graph, and the chain is followed then.
+            if width.is_some() {
+                self.dimensions = head.width_after(self.dimensions).map_err(|e| e.in_file(&file))?;
+            }
             self.heads.push(head);
         }
         Ok(())
@@ -266,14 +313,19 @@ impl ModelFolder {
     /// `1_Pooling/config.json` of a folder that has come without its `modules.json`.
     fn add_pooling_alone(&mut self) -> Result<()> {
         let file = self.root.join("1_Pooling").join("config.json");
-        let (Some(value), Network::Transformer { blueprint, .. }) = (config::read(&file)?, &self.network) else {
-            return Ok(());
-        };
-        let width = blueprint.hidden;
-        let spec = pooling::parse(&value).and_then(|spec| spec.check_width(width).map(|()| spec));
-        let spec = spec.map_err(|e| e.in_file(file))?;
+        match config::read(&file)? {
+            Some(value) => self.pooled(&value).map(|_| ()).map_err(|e| e.in_file(file)),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what a Pooling module says, and gives the width of what it pools.
+    fn pooled(&mut self, value: &Value) -> Result<Option<usize>> {
+        let spec = pooling::parse(value)?;
+        let width = self.network.width();
+        width.map_or(Ok(()), |width| spec.check_width(width))?;
         (self.pooling, self.include_prompt) = (Some(spec.pooling), spec.include_prompt);
-        Ok(())
+        Ok(width.or(spec.width))
     }
 
     /// `config_sentence_transformers.json`, which any form of folder may have.
@@ -322,7 +374,7 @@ fn parse_prompts(value: &Value) -> Result<Prompts> {
 }
 
 /// What a folder without `modules.json` is.
-fn plain_kind(root: &Path) -> Result<ModuleKind> {
+fn plain_kind(root: &Path, choice: &OnnxChoice) -> Result<ModuleKind> {
     let file = root.join("config.json");
     match config::read(&file)? {
         Some(value) => {
@@ -332,38 +384,61 @@ fn plain_kind(root: &Path) -> Result<ModuleKind> {
         None if root.join("model.safetensors").is_file() && root.join("tokenizer.json").is_file() => {
             Ok(ModuleKind::StaticEmbedding)
         }
+        None if onnx::find(root, root, choice, false)?.is_some() => Ok(ModuleKind::Transformer),
         None => Err(Error::new(ErrorKind::NotFound, "expected modules.json or config.json, found neither")
             .in_file(root)
-            .hint("give the folder that holds config.json, model.safetensors and tokenizer.json")),
+            .hint("give the folder that holds config.json, model.safetensors or model.onnx, and tokenizer.json")),
     }
 }
 
 /// The folder without its modules, its `config.json`, and what its limits file says.
-fn transformer(root: &Path, folder: &Path) -> Result<(ModelFolder, Value, Limits)> {
+fn transformer(root: &Path, folder: &Path, choice: &OnnxChoice) -> Result<(ModelFolder, Value, Limits)> {
     let file = folder.join("config.json");
-    let value = config::require(&file)?;
-    let parsed = Architecture::of(&value).and_then(|a| Ok((a, (a.parse)(&value)?)));
-    let (architecture, (blueprint, names)) = parsed.map_err(|e| e.in_file(&file))?;
+    let found = find_weights(folder);
+    let (value, network, weights) = match onnx::find(root, folder, choice, found.is_ok())? {
+        Some(graph) => {
+            let value = onnx::config(folder)?;
+            let spec = onnx::spec(graph.clone(), &value).map_err(|e| e.in_file(&file))?;
+            (value, Network::Graph(spec), graph)
+        }
+        None => {
+            let value = config::require(&file)?;
+            let parsed = Architecture::of(&value).and_then(|a| Ok((a, (a.parse)(&value)?)));
+            let (architecture, (blueprint, names)) = parsed.map_err(|e| {
+                // A network that is not known here may be run as it was exported.
+                let graph = onnx::find(root, folder, &OnnxChoice::Always, false).is_ok();
+                let e = e.in_file(&file);
+                if graph { e.hint("the folder has an ONNX graph too: --onnx, or Config::onnx, runs that") } else { e }
+            })?;
+            let (architecture, blueprint) = (architecture.name, Box::new(blueprint));
+            (value, Network::Transformer { architecture, blueprint, names }, found?)
+        }
+    };
     let limits = Limits::read(folder)?;
     let stated = limits.max_seq_length.or(model_max_length(folder)?);
+    let positions = match &network {
+        Network::Transformer { blueprint, .. } => Some(blueprint.max_positions),
+        Network::Graph(spec) => spec.positions,
+        Network::Static(_) => None,
+    };
     let read = ModelFolder {
         root: root.to_owned(),
-        weights: find_weights(folder)?,
+        weights,
         pooling: None,
         include_prompt: true,
         heads: Vec::new(),
-        dimensions: blueprint.hidden,
-        max_tokens: Some(stated.map_or(blueprint.max_positions, |n| n.min(blueprint.max_positions))),
+        dimensions: network.width().unwrap_or(0),
+        max_tokens: stated.into_iter().chain(positions).min(),
         do_lower_case: limits.do_lower_case,
         prompts: BTreeMap::new(),
         default_prompt: None,
-        tokenizer: find_tokenizer(folder)?,
+        tokenizer: tokenizer_of(folder, &network)?,
         segments: segments(folder)?,
         matryoshka: matryoshka(&value).map_err(|e| e.in_file(&file))?,
         similarity: None,
         task: Task::Embedding,
         outputs: Outputs::default(),
-        network: Network::Transformer { architecture: architecture.name, blueprint: Box::new(blueprint), names },
+        network,
     };
     Ok((read, value, limits))
 }
@@ -481,6 +556,15 @@ fn find_weights(folder: &Path) -> Result<PathBuf> {
     }
     let message = format!("expected {} or {}, found neither", names[0], names[1]);
     Err(Error::new(ErrorKind::NotFound, message).in_file(folder))
+}
+
+/// The tokeniser of a transformer's folder; of a graph, the one that lies beside it where the folder has none.
+fn tokenizer_of(folder: &Path, network: &Network) -> Result<TokenizerFiles> {
+    let beside = match network {
+        Network::Graph(spec) => spec.file.parent(),
+        _ => None,
+    };
+    find_tokenizer(folder).or_else(|e| beside.map_or(Err(e), find_tokenizer))
 }
 
 fn find_tokenizer(folder: &Path) -> Result<TokenizerFiles> {

@@ -31,6 +31,7 @@ fn every_golden_reads_and_its_weights_fit_its_configuration() {
                 let mapping = spec.read_mapping(&*weights).unwrap();
                 assert_eq!(mapping.map_or(spec.rows, |m| m.len()), spec.vocab, "{name}");
             }
+            Network::Graph(spec) => panic!("{name} has weights, and was read as {}", spec.file.display()),
         }
         assert_eq!(folder.dimensions, golden.embeddings[0].len(), "{name}");
         assert_eq!(folder.prompts.values().filter(|p| !p.is_empty()).count(), golden.prompts.len(), "{name}");

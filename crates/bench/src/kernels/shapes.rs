@@ -57,7 +57,7 @@ impl Shapes {
     pub fn of_folder(path: &Path, name: &str) -> Result<Option<Self>> {
         match &ModelFolder::read(path)?.network {
             Network::Transformer { blueprint, .. } => Ok(Some(Self::of(blueprint, name))),
-            Network::Static(_) => Ok(None),
+            Network::Static(_) | Network::Graph(_) => Ok(None),
         }
     }
 

@@ -48,6 +48,9 @@ struct TextsFlags {
     /// The longest text in tokens [default: the model's limit]
     #[arg(long, value_name = "N")]
     max_tokens: Option<NonZeroUsize>,
+    /// Neither use nor keep packed weights in the cache folder, as EMBRAL_PACKED_CACHE=0 does
+    #[arg(long)]
+    no_packed_cache: bool,
     /// How often all of the texts are embedded
     #[arg(long, value_name = "N", default_value = "5")]
     rounds: NonZeroUsize,
@@ -73,6 +76,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
             batch_size: flags.batch_size.get(),
             max_tokens: flags.max_tokens.map(NonZeroUsize::get),
             rounds: flags.rounds.get(),
+            packed_cache: !flags.no_packed_cache,
         },
         &lines,
     )?;

@@ -2,16 +2,13 @@
 
 use crate::{
     flags::ModelFlags,
-    output::one_line,
+    listing::{Found, Listing, cell},
     texts::{self, TextFlags},
 };
 use anyhow::Result;
 use clap::Args;
 use embral::{Classifier, Config, Label, Scores};
-use std::{
-    io::{IsTerminal, Write},
-    num::NonZeroUsize,
-};
+use std::num::NonZeroUsize;
 
 /// Print the labels that a classifier gives to texts
 #[derive(Args, Debug)]
@@ -48,20 +45,27 @@ pub(crate) struct Flags {
     model: ModelFlags,
 }
 
-/// A text of `--json`.
+/// The labels of a text, best first.
 #[derive(serde::Serialize)]
-struct Line<'a> {
-    index: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<serde_json::Value>,
-    labels: Vec<Scored<'a>>,
-    text: &'a str,
+struct Labels {
+    labels: Vec<Scored>,
 }
 
 #[derive(serde::Serialize)]
-struct Scored<'a> {
-    label: &'a str,
+struct Scored {
+    label: String,
     score: f32,
+}
+
+impl Found for Labels {
+    fn short(&self) -> String {
+        let labels: Vec<String> = self.labels.iter().map(|l| format!("{} {:.4}", l.label, l.score)).collect();
+        labels.join("  ")
+    }
+
+    fn cells(&self) -> Vec<String> {
+        self.labels.iter().map(|l| format!("{}\t{}", cell(&l.label), l.score)).collect()
+    }
 }
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
@@ -73,9 +77,8 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         return Err(crate::failure::usage("--prompt and --prompt-text are not for classifiers: leave them out"));
     }
     choice.say_rounding(false);
-    let stdout = std::io::stdout();
-    let width = stdout.is_terminal().then(|| usize::from(console::Term::stdout().size().1));
     let most = flags.top_n.map_or(if flags.json { usize::MAX } else { 1 }, NonZeroUsize::get);
+    let mut listing = Listing::new(flags.json, flags.tsv);
     let mut index = 0;
     loop {
         let records = texts::chunk(&mut input)?;
@@ -89,31 +92,12 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
                 classifier.scores_of_pairs(&pairs)?
             }
         };
-        let mut out = String::new();
         for (record, row) in records.iter().zip(scores.rows()) {
-            let mut labels = classifier.ranked(row);
-            labels.truncate(most);
-            let word = texts::id_word(&record.id, index);
-            if flags.json {
-                let labels = labels.iter().map(|Label { label, score }| Scored { label, score: *score }).collect();
-                let line = Line { index, id: texts::id_json(&record.id)?, labels, text: &record.text };
-                out.push_str(&serde_json::to_string(&line)?);
-                out.push('\n');
-            } else if flags.tsv {
-                let (word, text) = (texts::cell(&word), texts::cell(&record.text));
-                for Label { label, score } in &labels {
-                    out.push_str(&format!("{}\t{score}\t{word}\t{text}\n", texts::cell(label)));
-                }
-            } else {
-                let labels: Vec<String> = labels.iter().map(|l| format!("{} {:.4}", l.label, l.score)).collect();
-                let start = format!("{}  {word}  ", labels.join("  "));
-                let room = width.map_or(usize::MAX, |w| w.saturating_sub(start.chars().count()).max(20));
-                out.push_str(&start);
-                out.push_str(&one_line(&record.text, room));
-                out.push('\n');
-            }
+            let labels = classifier.ranked(row).into_iter().take(most);
+            let labels = labels.map(|Label { label, score }| Scored { label, score }).collect();
+            listing.add(index, record, &Labels { labels })?;
             index += 1;
         }
-        stdout.lock().write_all(out.as_bytes())?;
+        listing.print()?;
     }
 }

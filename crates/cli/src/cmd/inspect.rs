@@ -116,7 +116,8 @@ fn table(r: &Report) -> Result<String> {
     let cosine = |c: Cosine| format!("cosine min {:.6}, mean {:.6}", c.min, c.mean);
     writeln!(out, "\n{:<34}{}", format!("everything in {}", r.precision), cosine(r.cosine))?;
     for k in &r.worst {
-        writeln!(out, "{:<34}{}", format!("layer {} {} kept in {}", k.layer, k.part, k.precision), cosine(k.cosine))?;
+        let flag = format!("--part-precision {}.{}={}", k.layer, k.part, k.precision);
+        writeln!(out, "{flag:<34}{}", cosine(k.cosine))?;
     }
     Ok(out.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n")
 }

@@ -15,7 +15,6 @@ mod models;
 mod rerank;
 mod search;
 mod similarity;
-mod tokens;
 
 use anyhow::Result;
 use clap::Subcommand;

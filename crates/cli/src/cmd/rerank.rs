@@ -3,16 +3,13 @@
 use crate::{
     flags::ModelFlags,
     input::Record,
-    output::one_line,
+    listing::{Found, Listing},
     texts::{self, TextFlags},
 };
 use anyhow::Result;
 use clap::Args;
 use embral::{Config, Reranker, Scores};
-use std::{
-    io::{IsTerminal, Write},
-    num::NonZeroUsize,
-};
+use std::num::NonZeroUsize;
 
 /// Score documents for a query with a reranker and print them best first
 #[derive(Args, Debug)]
@@ -80,38 +77,25 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         best.sort_by(|a, b| b.score.total_cmp(&a.score));
         best.truncate(flags.top_n.map_or(usize::MAX, NonZeroUsize::get));
     }
-    print(&best, flags)
-}
-
-/// A document of `--json`.
-#[derive(serde::Serialize)]
-struct Line<'a> {
-    index: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<serde_json::Value>,
-    score: f32,
-    text: &'a str,
-}
-
-fn print(best: &[Hit], flags: &Flags) -> Result<()> {
-    let stdout = std::io::stdout();
-    let width = stdout.is_terminal().then(|| usize::from(console::Term::stdout().size().1));
-    let mut out = String::new();
-    for Hit { score, index, record } in best {
-        let text = &record.text;
-        let word = texts::id_word(&record.id, *index);
-        if flags.json {
-            let line = Line { index: *index, id: texts::id_json(&record.id)?, score: *score, text };
-            out.push_str(&serde_json::to_string(&line)?);
-        } else if flags.tsv {
-            out.push_str(&format!("{score}\t{}\t{}", texts::cell(&word), texts::cell(text)));
-        } else {
-            let start = format!("{score:8.4}  {word}  ");
-            let room = width.map_or(usize::MAX, |w| w.saturating_sub(start.chars().count()).max(20));
-            out.push_str(&start);
-            out.push_str(&one_line(text, room));
-        }
-        out.push('\n');
+    let mut listing = Listing::new(flags.json, flags.tsv);
+    for Hit { score, index, record } in &best {
+        listing.add(*index, record, &Scored { score: *score })?;
     }
-    Ok(stdout.lock().write_all(out.as_bytes())?)
+    listing.print()
+}
+
+/// The score of a document.
+#[derive(serde::Serialize)]
+struct Scored {
+    score: f32,
+}
+
+impl Found for Scored {
+    fn short(&self) -> String {
+        format!("{:8.4}", self.score)
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.score.to_string()]
+    }
 }

@@ -4,7 +4,7 @@ use crate::{
     failure::usage,
     flags::{Chosen, ModelFlags},
     input::{self, Bad, Id, Input, Record},
-    output::one_line,
+    listing::{id_json, row, terminal_width},
     ranges,
 };
 use anyhow::Result;
@@ -13,11 +13,7 @@ use embral::{
     Embeddings, Prompt,
     quantize::{Calibration, Candidates, Quantization, Quantized, quantize},
 };
-use std::{
-    io::{IsTerminal, Write},
-    num::NonZeroUsize,
-    path::PathBuf,
-};
+use std::{io::Write, num::NonZeroUsize, path::PathBuf};
 
 /// Find the texts of a file that are nearest to a query in meaning
 #[derive(Args, Debug)]
@@ -158,8 +154,7 @@ struct Line<'a> {
 }
 
 fn print(best: &[Hit], flags: &Flags) -> Result<()> {
-    let stdout = std::io::stdout();
-    let width = stdout.is_terminal().then(|| usize::from(console::Term::stdout().size().1));
+    let width = terminal_width();
     let mut out = String::new();
     let digits = best.iter().map(|h| h.record.line.to_string().len()).max().unwrap_or(1);
     for Hit { score, record, .. } in best {
@@ -167,14 +162,10 @@ fn print(best: &[Hit], flags: &Flags) -> Result<()> {
             out.push_str(&serde_json::to_string(&Line {
                 score: *score,
                 line: record.line,
-                id: match &record.id {
-                    Id::Row(_) => None,
-                    Id::Int(n) => Some(serde_json::json!(n)),
-                    Id::Text(s) => Some(serde_json::json!(s)),
-                    Id::Json(s) => Some(serde_json::from_str(s)?),
-                },
+                id: id_json(&record.id)?,
                 text: &record.text,
             })?);
+            out.push('\n');
         } else {
             let id = match &record.id {
                 Id::Row(_) => String::new(),
@@ -182,11 +173,8 @@ fn print(best: &[Hit], flags: &Flags) -> Result<()> {
                 Id::Text(s) | Id::Json(s) => format!("{s}  "),
             };
             let start = format!("{score:6.4}  {:>digits$}  {id}", record.line);
-            let room = width.map_or(usize::MAX, |w| w.saturating_sub(start.chars().count()).max(20));
-            out.push_str(&start);
-            out.push_str(&one_line(&record.text, room));
+            out.push_str(&row(start, &record.text, width));
         }
-        out.push('\n');
     }
-    Ok(stdout.lock().write_all(out.as_bytes())?)
+    Ok(std::io::stdout().lock().write_all(out.as_bytes())?)
 }

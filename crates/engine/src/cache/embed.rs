@@ -15,7 +15,13 @@ impl Cache {
         let info = model.info();
         let key = match model {
             Model::Local(_) => match &info.path {
-                Some(path) => key::of_config(&[&key::of_files(path)?], info, config),
+                Some(path) => {
+                    // A folder may hold several graphs, and what runs one is not of this library.
+                    let graph = info.graph.as_ref().map(|graph| {
+                        format!("{} {}", graph.file.strip_prefix(path).unwrap_or(&graph.file).display(), info.device)
+                    });
+                    key::of_config(&[&key::of_files(path)?, graph.unwrap_or_default().as_bytes()], info, config)
+                }
                 #[cfg(feature = "default-model")]
                 None => {
                     let files = &crate::default_model::FILES;

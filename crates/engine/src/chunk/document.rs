@@ -1,6 +1,10 @@
 //! A document that grows: which of its chunks no more text can change.
 
-use super::{Chunk, ChunkBy, Plan, split};
+use super::{
+    Chunk, ChunkBy, Plan,
+    markdown::{self, End},
+    split,
+};
 use crate::Embedder;
 use embral_types::Result;
 
@@ -67,21 +71,28 @@ impl Document {
         let tokenizer = &embedder.local()?.tokenizer;
         let rest = &self.text[self.done..];
         self.stretch = self.stretch.max(plan.size.saturating_mul(split::BYTES_A_TOKEN)).max(FEWEST_BYTES);
-        // The structure of Markdown behind a cut depends on what is before it.
-        let whole = matches!(plan.by, ChunkBy::Markdown | ChunkBy::Document);
-        // Only where there is more text is it known that the stretch is not the last.
-        let more = !whole && rest.len() > self.stretch;
-        if !more && !self.ended {
-            return Ok(Step::Starved);
-        }
-        let stretch = if more { &rest[..rest.floor_char_boundary(self.stretch)] } else { rest };
+        let end = match plan.by {
+            // What the structure of Markdown ends with may be anywhere before its end.
+            ChunkBy::Markdown | ChunkBy::Document if !self.ended => return Ok(Step::Starved),
+            ChunkBy::Document => End { bytes: rest.len(), clean: true },
+            ChunkBy::Markdown => markdown::stretch(rest, self.stretch.max(markdown::MOST_BYTES)),
+            // Only where there is more text is it known that the stretch is not the last.
+            ChunkBy::Tokens | ChunkBy::Sentences if rest.len() > self.stretch => {
+                End { bytes: rest.floor_char_boundary(self.stretch), clean: false }
+            }
+            ChunkBy::Tokens | ChunkBy::Sentences if !self.ended => return Ok(Step::Starved),
+            ChunkBy::Tokens | ChunkBy::Sentences => End { bytes: rest.len(), clean: true },
+        };
+        let stretch = &rest[..end.bytes];
+        let more = end.bytes < rest.len();
         let mut chunks = split::split(tokenizer, plan, stretch)?;
-        let next = match more.then(|| chunks.pop()).flatten() {
+        let next = match (!end.clean).then(|| chunks.pop()).flatten() {
             Some(last) if last.bytes.start == 0 => {
-                self.stretch = self.stretch.saturating_mul(2);
+                self.stretch = end.bytes.saturating_mul(2);
                 return Ok(Step::Cut);
             }
-            last => last.map(|last| last.bytes.start),
+            Some(last) => Some(last.bytes.start),
+            None => more.then_some(end.bytes),
         };
         let at = self.before + self.done;
         for Chunk { bytes, tokens } in chunks {

@@ -34,6 +34,7 @@ mod aggregate;
 mod assemble;
 mod document;
 mod late;
+mod markdown;
 mod rows;
 mod split;
 mod stream;

@@ -7,12 +7,17 @@ use embral_types::{Batch, Error, ErrorKind, Pooling, Result};
 impl<B: Backend> Native<B> {
     /// Fails where the rows of a chunk are not what the model's vectors are pooled from.
     pub(crate) fn poolable(&self) -> Result<()> {
-        let Body::Transformer { pooling, .. } = &self.body else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "late chunking needs a transformer: in a static model a token knows nothing of its neighbours",
-            )
-            .hint("leave late chunking out, or name a transformer"));
+        let pooling = match &self.body {
+            Body::Transformer { pooling, .. } => pooling,
+            #[cfg(feature = "onnx")]
+            Body::Graph(graph) => graph.pooling()?,
+            Body::Static(_) => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    "late chunking needs a transformer: in a static model a token knows nothing of its neighbours",
+                )
+                .hint("leave late chunking out, or name a transformer"));
+            }
         };
         match pooling {
             Pooling::Mean | Pooling::Max => Ok(()),
@@ -30,11 +35,17 @@ impl<B: Backend> Native<B> {
     pub(crate) fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
         self.poolable()?;
         self.check_ids(batch)?;
-        let Body::Transformer { model, .. } = &self.body else { return Ok(()) };
-        let plan = self.backend.plan(batch)?;
-        let rows = model.rows(&self.backend, &plan, batch, &mut |_, _| Ok(()))?;
         out.clear();
-        out.resize(batch.tokens() * model.hidden(), 0.0);
+        out.resize(batch.tokens() * self.body.width(), 0.0);
+        let rows = match &self.body {
+            Body::Transformer { model, .. } => {
+                let plan = self.backend.plan(batch)?;
+                model.rows(&self.backend, &plan, batch, &mut |_, _| Ok(()))?
+            }
+            #[cfg(feature = "onnx")]
+            Body::Graph(graph) => return graph.token_rows(batch, out),
+            Body::Static(_) => return Ok(()),
+        };
         self.backend.read(&rows, out)
     }
 
@@ -42,14 +53,21 @@ impl<B: Backend> Native<B> {
     /// `[lengths.len(), dimensions]`. A run without a row gives zeros before the heads.
     pub(crate) fn pool_runs(&self, rows: &[f32], lengths: &[usize], out: &mut [f32]) -> Result<()> {
         self.poolable()?;
-        let Body::Transformer { model, pooling } = &self.body else { return Ok(()) };
+        let pooling = match &self.body {
+            Body::Transformer { pooling, .. } => *pooling,
+            #[cfg(feature = "onnx")]
+            Body::Graph(graph) => *graph.pooling()?,
+            Body::Static(_) => return Ok(()),
+        };
+        let width = self.body.width();
         let mut runs = Batch::default();
         lengths.iter().for_each(|&length| runs.push(&vec![0; length]));
         let plan = self.backend.plan(&runs)?;
-        let mut buffer = self.backend.buffer(runs.tokens(), model.hidden())?;
+        let mut buffer = self.backend.buffer(runs.tokens(), width)?;
         self.backend.write(rows, &mut buffer)?;
-        let pool = Pool { how: *pooling, skip: 0, l2: self.l2 && self.pooled_is_last() };
-        let pooled = model.pool(&self.backend, &plan, &buffer, &runs, pool)?;
+        let pool = Pool { how: pooling, skip: 0, l2: self.l2 && self.pooled_is_last() };
+        let mut pooled = self.backend.buffer(runs.len(), width)?;
+        self.backend.pool(&plan, &buffer, pool, &mut pooled)?;
         self.finish(pooled, runs.len(), out)
     }
 }

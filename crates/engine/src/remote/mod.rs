@@ -186,7 +186,8 @@ impl Remote {
             Kind::OpenAi | Kind::Ollama if !address.options.prompts.is_empty() => {
                 let message =
                     format!("{kind}-type servers know no prompts by name: expected no prompts= in the address");
-                return Err(Error::new(ErrorKind::InvalidInput, message).hint("give the prompt as text"));
+                return Err(Error::new(ErrorKind::InvalidInput, message)
+                    .hint("give the prompt as text: --prompt-text, or Prompt::Text"));
             }
             Kind::OpenAi | Kind::Ollama => Vec::new(),
         };
@@ -212,6 +213,8 @@ impl Remote {
             precision: Precision::F32,
             weight_bytes: 0,
             device: format!("{} ({kind})", address.host),
+            graph: None,
+            remarks: Vec::new(),
         };
         Ok(Self {
             info,
@@ -443,6 +446,7 @@ fn refuse(config: &Config) -> Result<()> {
     }
     let asked = match config {
         Config { precision, .. } if *precision != Precision::F32 => "precision",
+        Config { parts, .. } if !parts.is_empty() => "precision",
         Config { pooling: Some(_), .. } => "pooling",
         Config { max_tokens: Some(_), .. } => "longest text",
         Config { revision: Some(_), .. } => "revision",

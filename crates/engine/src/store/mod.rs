@@ -244,19 +244,19 @@ impl Store {
     }
 }
 
-/// The folder or GGUF file that `name` is; an error where it can only be a path and there is none.
+/// The folder, GGUF file or ONNX file that `name` is; an error where it can only be a path and there is none.
 fn local(name: &str) -> Result<Option<PathBuf>> {
     let path = Path::new(name);
     if path.is_dir() {
         return Ok(Some(path.to_owned()));
     }
-    if path.is_file() && embral_models::is_gguf(path) {
+    if path.is_file() && (embral_models::is_gguf(path) || embral_models::is_onnx(path)) {
         return Ok(Some(path.to_owned()));
     }
     if path.is_file() {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            "expected a model folder, a GGUF file or a name, found another file",
+            "expected a model folder, a GGUF or ONNX file or a name, found another file",
         )
         .in_file(path)
         .hint(format!("embral models import {name}, then open it by its name")));

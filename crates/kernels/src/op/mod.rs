@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod attention;
 pub mod bag;
+pub mod codes;
 pub mod embed;
 pub mod gemm;
 pub mod norm;

@@ -3,7 +3,8 @@
 use super::list;
 use anyhow::Result;
 use embral::{
-    Classifier, Config, Embedder, Error, ErrorKind, ModelInfo, MultiVectorEmbedder, Reranker, SparseEmbedder, Task,
+    Classifier, Config, Embedder, Error, ErrorKind, GraphInfo, ModelInfo, MultiVectorEmbedder, Reranker,
+    SparseEmbedder, Task,
     catalogue::{self, Entry},
     default_model,
     memory::{self, Memory},
@@ -41,7 +42,24 @@ struct About {
     precision: &'static str,
     licence: Option<String>,
     memory: Option<Bytes>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    graph: Option<Graph>,
     notes: Vec<String>,
+}
+
+/// The exported graph of a model.
+#[derive(serde::Serialize)]
+struct Graph {
+    file: PathBuf,
+    inputs: Vec<String>,
+    output: String,
+    pooled: bool,
+    operators: usize,
+    opset: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    producer: Option<String>,
+    integers: bool,
+    device: String,
 }
 
 /// Bytes of memory.
@@ -79,7 +97,7 @@ fn is_absent(e: &anyhow::Error) -> bool {
 /// The model itself.
 fn here(config: &Config, entry: Option<&Entry>) -> Result<About> {
     let task = embral::task(config)?;
-    let memory = if config.is_remote() { None } else { Some(memory::of(config)?) };
+    let memory = if config.is_remote() { None } else { memory::of(config)?.map(bytes) };
     let remote = config.is_remote();
     let config = config.clone();
     let mut labels = Vec::new();
@@ -125,7 +143,8 @@ fn here(config: &Config, entry: Option<&Entry>) -> Result<About> {
         default_prompt: info.default_prompt,
         precision: info.precision.name(),
         licence,
-        memory: memory.map(bytes),
+        memory,
+        graph: info.graph.map(|found| graph(found, info.device)),
         notes: entry.map_or_else(Vec::new, |e| e.notes.clone()),
         name: info.name,
     })
@@ -157,8 +176,14 @@ fn known(entry: &Entry) -> About {
         precision: "f32",
         licence: entry.licence.clone(),
         memory: memory::estimate(entry).map(bytes),
+        graph: None,
         notes: entry.notes.clone(),
     }
+}
+
+fn graph(found: GraphInfo, device: String) -> Graph {
+    let GraphInfo { file, inputs, output, pooled, operators, opset, producer, integers, .. } = found;
+    Graph { file, inputs, output, pooled, operators, opset, producer, integers, device }
 }
 
 fn bytes(memory: Memory) -> Bytes {
@@ -221,13 +246,17 @@ fn table(about: &About) -> Result<String> {
     }
     let limit = about.max_tokens.map_or_else(|| "no limit".to_owned(), |n| n.to_string());
     row("max tokens", &limit)?;
-    if about.layers != Some(0) && about.architecture.as_deref() != Some("static") {
+    if about.graph.is_none() && about.layers != Some(0) && about.architecture.as_deref() != Some("static") {
         row("layers", &format!("{} of width {}", number(about.layers), number(about.hidden)))?;
+    }
+    if let Some(graph) = &about.graph {
+        graph_rows(graph, &mut row)?;
     }
     row("parameters", &about.parameters.map_or_else(unknown, |n| format!("{:.1} million", n as f64 / 1e6)))?;
     row("weights", &about.weight_bytes.map_or_else(unknown, megabytes))?;
     if about.task == "embedding" {
-        row("pooling", about.pooling.unwrap_or("unknown"))?;
+        let pooled = about.graph.as_ref().is_some_and(|graph| graph.pooled);
+        row("pooling", if pooled { "in the graph" } else { about.pooling.unwrap_or("unknown") })?;
         row("normalised", about.normalize.map_or("unknown", |yes| if yes { "yes" } else { "no" }))?;
     }
     row("precision", about.precision)?;
@@ -251,6 +280,18 @@ fn table(about: &About) -> Result<String> {
         row("note", note)?;
     }
     Ok(out)
+}
+
+/// What an exported graph is.
+fn graph_rows(graph: &Graph, row: &mut dyn FnMut(&str, &str) -> std::fmt::Result) -> std::fmt::Result {
+    row("graph", &graph.file.display().to_string())?;
+    let producer = graph.producer.as_ref().map_or_else(String::new, |name| format!(", exported by {name}"));
+    let numbers = if graph.integers { ", with 8-bit integers or weights of few bits" } else { "" };
+    row("operators", &format!("{}, opset {}{producer}{numbers}", graph.operators, graph.opset))?;
+    row("inputs", &graph.inputs.join(", "))?;
+    let kind = if graph.pooled { "one vector a text" } else { "one row a token" };
+    row("output", &format!("{}, {kind}", graph.output))?;
+    row("runs on", &graph.device)
 }
 
 fn megabytes(bytes: usize) -> String {

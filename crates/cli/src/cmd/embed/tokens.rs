@@ -1,19 +1,19 @@
 //! `embral embed --sparse` and `--multi-vector`: texts in, weights of vocabulary entries and vectors of tokens out, as JSON lines.
 
-use super::embed::{self, Flags, To};
+use super::{
+    flags::Flags,
+    run::{self, PROBE, PROBE_COMPONENTS, Run},
+};
 use crate::{
     failure::usage,
     flags::{Chosen, ModelChoice},
-    input::Record,
-    output::{self, Begin, Format, Found, Journal, Layout, Number, Partial, Vectors, Writer},
-    pipeline::{Done, Run},
-    progress::Progress,
+    output::{Format, Journal, Layout, Number, Vectors},
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use embral::{
     Embeddings, Joint, JointEmbedder, ModelInfo, MultiVectorEmbedder, Profile, Prompt, SparseEmbedder, SparseEmbedding,
 };
-use std::{collections::BTreeMap, fs, io::Write as _};
+use std::io::Write as _;
 
 /// A model with the outputs that are wanted.
 enum Model {
@@ -30,10 +30,6 @@ struct Outputs {
     sparse: Vec<SparseEmbedding>,
     multi_vector: Vec<Embeddings>,
 }
-
-/// What a run writes into the journal of its output, to be compared by one that goes on with it.
-const PROBE: &str = "The same model gives this sentence the same vector.";
-const PROBE_COMPONENTS: usize = 16;
 
 pub(super) fn run(flags: &Flags) -> Result<()> {
     let mut plan = flags.plan()?;
@@ -60,82 +56,40 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
             "--chunk gives vectors of chunks, and --sparse and --multi-vector take whole texts: pass the chunks as texts of their own",
         ));
     }
-    let Some((found, input, voice)) = flags.start(&plan)? else { return Ok(()) };
+    let Some(run) = Run::open(flags, &plan)? else { return Ok(()) };
     let model = open(flags, &plan.model)?;
     let layout = Layout {
         width: 0,
         number: Number::F32,
         ids: flags.id_field.is_some(),
-        id_type: flags.id_type(&input),
+        id_type: flags.id_type(&run.input),
         text: flags.with_text,
         chunks: false,
         base64: false,
     };
-
-    let mut done = Done { rows: 0, chain: crate::chain::START };
-    let mut again = "run it again".to_owned();
-    let begin = match &plan.to {
-        To::Nothing | To::Stdout => output::standard_output(),
-        To::Device(path) => {
-            let file = fs::File::options().write(true).open(path);
-            Begin::Stream(Box::new(file.with_context(|| format!("cannot write {}", path.display()))?))
-        }
-        To::File(names) => {
-            let mut settings: BTreeMap<String, String> = BTreeMap::new();
-            for (flag, value) in [
-                ("--dense", flags.dense.to_string()),
-                ("--sparse", flags.sparse.to_string()),
-                ("--multi-vector", flags.multi_vector.to_string()),
-                ("--prompt", format!("{:?}", plan.model.prompt)),
-                ("--precision", model.info().precision.to_string()),
-                ("--max-tokens", model.info().max_tokens.to_string()),
-                ("--truncate", plan.model.config.truncation.to_string()),
-                ("--with-text", flags.with_text.to_string()),
-                ("--skip-blank", flags.skip_blank.to_string()),
-                ("--field", flags.field.clone().unwrap_or_default()),
-                ("--id-field", flags.id_field.clone().unwrap_or_default()),
-            ] {
-                settings.insert(flag.to_owned(), value);
-            }
-            let mut journal = Journal::new(settings, model.probe(plan.model.prompt())?);
-            if let Found::Unfinished(before) = found {
-                before.ensure_same(&journal)?;
-                done = Done { rows: before.rows, chain: if before.rows > 0 { before.chain } else { done.chain } };
-                journal = *before;
-            }
-            again = format!("run it again with --resume to complete {}", names.out.display());
-            let partial = Partial::open(names.clone(), journal)?;
-            embed::watch_for_interrupts()?;
-            Begin::Partial(partial)
-        }
-    };
-    let writer = Writer::open(begin, plan.format, layout, 1, flags.checkpoint)?;
-    let mut profile = Profile::default();
-    let mut progress = Progress::new(voice, done.rows);
     let prompt = plan.model.prompt();
-    let run = Run {
-        input,
-        done,
-        embed: |records: &[Record]| {
-            let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
-            let (outputs, call) = model.embed(&texts, prompt)?;
-            profile.add(&call);
-            Ok((Vectors::Members(outputs.members(texts.len())?), call.tokens))
-        },
-        fewest: 1,
-        writer,
-        progress: &mut progress,
-        stop: &embed::STOP,
-        again: &again,
+    let journal = || {
+        let mut settings = flags.settings(&plan);
+        for (flag, value) in [
+            ("--dense", flags.dense.to_string()),
+            ("--sparse", flags.sparse.to_string()),
+            ("--multi-vector", flags.multi_vector.to_string()),
+            ("--prompt", format!("{:?}", plan.model.prompt)),
+            ("--precision", model.info().precision.to_string()),
+            ("--max-tokens", model.info().max_tokens.to_string()),
+        ] {
+            settings.insert(flag.to_owned(), value);
+        }
+        Ok(Journal::new(settings, model.probe(prompt)?))
     };
-    let (_, leftovers) = run.run()?;
-    let to = match &plan.to {
-        To::File(names) => Some(names.out.display().to_string()),
-        To::Device(path) => Some(path.display().to_string()),
-        To::Nothing | To::Stdout => None,
-    };
-    progress.finish(to.as_deref());
-    embed::report(&leftovers, flags);
+    let mut profile = Profile::default();
+    let leftovers = run.run(flags, &plan, layout, 1, journal, |records| {
+        let texts: Vec<&str> = records.iter().map(|r| r.text.as_str()).collect();
+        let (outputs, call) = model.embed(&texts, prompt)?;
+        profile.add(&call);
+        Ok((Vectors::Members(outputs.members(texts.len())?), call.tokens))
+    })?;
+    run::report(&leftovers, flags);
     if flags.profile {
         eprintln!("{profile}");
     }

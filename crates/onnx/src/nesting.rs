@@ -1,0 +1,111 @@
+//! How deep the messages of an ONNX file lie in one another. Parsers go down by recursion, and a file may be nothing but depth.
+
+/// Graphs lie in attributes of nodes of graphs; known models stay below 3 of these, four messages each.
+const DEEPEST: usize = 64;
+
+/// The messages that can hold themselves, by the fields that lead from one to the next.
+#[derive(Clone, Copy)]
+enum Message {
+    Model,
+    Graph,
+    Node,
+    Attribute,
+    Value,
+    Type,
+    Sequence,
+}
+
+impl Message {
+    fn field(self, number: u64) -> Option<Self> {
+        match (self, number) {
+            (Self::Model, 7) | (Self::Attribute, 6) => Some(Self::Graph),
+            (Self::Graph, 1) => Some(Self::Node),
+            (Self::Graph, 11..=13) => Some(Self::Value),
+            (Self::Node, 5) => Some(Self::Attribute),
+            (Self::Value, 2) | (Self::Sequence, 1) => Some(Self::Type),
+            (Self::Type, 4) => Some(Self::Sequence),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the bytes are the fields of a model that lie no deeper than any parser's stack.
+pub(crate) fn is_shallow(bytes: &[u8]) -> bool {
+    below(bytes, Message::Model, 0)
+}
+
+fn below(mut bytes: &[u8], message: Message, depth: usize) -> bool {
+    if depth > DEEPEST {
+        return false;
+    }
+    while !bytes.is_empty() {
+        let Some(key) = varint(&mut bytes) else { return false };
+        let length = match key & 7 {
+            0 => match varint(&mut bytes) {
+                Some(_) => continue,
+                None => return false,
+            },
+            1 => 8,
+            2 => match varint(&mut bytes).and_then(|n| usize::try_from(n).ok()) {
+                Some(length) => length,
+                None => return false,
+            },
+            5 => 4,
+            _ => return false,
+        };
+        let Some((field, rest)) = bytes.split_at_checked(length) else { return false };
+        bytes = rest;
+        if let Some(inner) = message.field(key >> 3).filter(|_| key & 7 == 2)
+            && !below(field, inner, depth + 1)
+        {
+            return false;
+        }
+    }
+    true
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapped(field: u64, inner: &[u8]) -> Vec<u8> {
+        let mut out = vec![(field << 3 | 2) as u8];
+        let mut length = inner.len();
+        while length >= 0x80 {
+            out.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        out.push(length as u8);
+        out.extend(inner);
+        out
+    }
+
+    #[test]
+    fn depth_is_counted_along_the_fields_that_recur() {
+        let nested = |levels: usize| {
+            let mut graph = Vec::new();
+            for _ in 0..levels {
+                graph = wrapped(1, &wrapped(5, &wrapped(6, &graph)));
+            }
+            wrapped(7, &graph)
+        };
+        assert!(is_shallow(&nested(3)) && is_shallow(&[]));
+        assert!(!is_shallow(&nested(100)));
+        assert!(!is_shallow(&nested(3)[1..]) && !is_shallow(&nested(3)[..9]));
+        // What lies in other fields is bytes.
+        assert!(is_shallow(&wrapped(7, &wrapped(5, &nested(100)))));
+    }
+}
