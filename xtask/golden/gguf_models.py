@@ -1,10 +1,12 @@
-"""GGUF files of the tiny BERT and the tiny Qwen3, as llama.cpp's converter names and fills them, with tensors in several formats.
+"""GGUF files of the tiny BERT, NomicBert, XLM-RoBERTa and Qwen3, as llama.cpp's converter names and fills them, with tensors in several formats.
 
 The reference is sentence-transformers with the values that the `gguf` package decodes from these tensors.
 """
 
+import base64
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import gguf
@@ -28,6 +30,19 @@ BERT = {
     "encoder.layer.{}.intermediate.dense": ("blk.{}.ffn_up", Type.Q4_0),
     "encoder.layer.{}.output.dense": ("blk.{}.ffn_down", Type.Q8_0),
     "encoder.layer.{}.output.LayerNorm": ("blk.{}.layer_output_norm", Type.F32),
+}
+NOMIC_BERT = {
+    "embeddings.word_embeddings": ("token_embd", Type.F16),
+    "embeddings.token_type_embeddings": ("token_types", Type.F32),
+    "emb_ln": ("token_embd_norm", Type.F32),
+    "encoder.layers.{}.attn.Wqkv": ("blk.{}.attn_qkv", Type.Q8_0),
+    "encoder.layers.{}.attn.out_proj": ("blk.{}.attn_output", Type.Q5_1),
+    "encoder.layers.{}.norm1": ("blk.{}.attn_output_norm", Type.F32),
+    "encoder.layers.{}.mlp.fc11": ("blk.{}.ffn_up", Type.Q8_0),
+    "encoder.layers.{}.mlp.fc12": ("blk.{}.ffn_gate", Type.Q4_1),
+    # 48 components are no whole blocks.
+    "encoder.layers.{}.mlp.fc2": ("blk.{}.ffn_down", Type.F16),
+    "encoder.layers.{}.norm2": ("blk.{}.layer_output_norm", Type.F32),
 }
 QWEN3 = {
     "embed_tokens": ("token_embd", Type.Q8_0),
@@ -89,19 +104,8 @@ def whole_folder(root, source, name, pooling, positions):
     return whole
 
 
-def bert(root):
-    source, part = root / "tiny_bert", root / "gguf_bert"
-    config = json.loads((source / "config.json").read_text())
-    positions = config["max_position_embeddings"]
-    whole = whole_folder(root, source, part.name, "cls", positions)
-    part.mkdir()
-    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
-    network(writer, config, positions)
-    writer.add_layer_norm_eps(config["layer_norm_eps"])
-    writer.add_causal_attention(False)
-    writer.add_pooling_type(gguf.PoolingType.CLS)
-    writer.add_token_type_count(config["type_vocab_size"])
-    pieces = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
+def add_word_pieces(writer, pieces):
+    """BERT's vocabulary: words begin with a low line, other pieces with nothing."""
     special = {name: pieces.index(f"[{name}]") for name in ["PAD", "UNK", "CLS", "SEP", "MASK"]}
     kinds = [gguf.TokenType.CONTROL if i in special.values() else gguf.TokenType.NORMAL for i in range(len(pieces))]
 
@@ -119,8 +123,133 @@ def bert(root):
     writer.add_pad_token_id(special["PAD"])
     writer.add_bos_token_id(special["CLS"])
     writer.add_mask_token_id(special["MASK"])
+
+
+def bert(root):
+    source, part = root / "tiny_bert", root / "gguf_bert"
+    config = json.loads((source / "config.json").read_text())
+    positions = config["max_position_embeddings"]
+    whole = whole_folder(root, source, part.name, "cls", positions)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
+    network(writer, config, positions)
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.CLS)
+    writer.add_token_type_count(config["type_vocab_size"])
+    pieces = (source / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    add_word_pieces(writer, pieces)
     stored = convert(writer, load_file(source / "model.safetensors"), BERT)
     write(writer)
+    save_weights(whole / "model.safetensors", stored)
+    write_json(part / "golden.json", reference(whole))
+    shutil.rmtree(root / "whole")
+
+
+def nomic_bert(root):
+    source, part = root / "tiny_nomic_bert", root / "gguf_nomic_bert"
+    config = json.loads((source / "config.json").read_text())
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    positions = config["n_positions"]
+    whole = whole_folder(root, source, part.name, "mean", positions)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "nomic-bert")
+    sizes = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "intermediate_size": "n_inner", "num_attention_heads": "n_head"}
+    sizes = {here: config[there] for here, there in sizes.items()}
+    network(writer, sizes, positions)
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    writer.add_rope_freq_base(config["rotary_emb_base"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_token_type_count(config["type_vocab_size"])
+    add_word_pieces(writer, sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get))
+    stored = convert(writer, load_file(source / "model.safetensors"), NOMIC_BERT)
+    write(writer)
+    save_weights(whole / "model.safetensors", stored)
+    known = {
+        "architectures": ["NomicBertModel"],
+        "model_type": "nomic_bert",
+        **sizes,
+        "hidden_act": "silu",
+        "max_position_embeddings": positions,
+        "type_vocab_size": config["type_vocab_size"],
+        "vocab_size": config["vocab_size"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(config["rotary_emb_base"])},
+    }
+    write_json(whole / "config.json", known)
+    write_json(part / "golden.json", reference(whole))
+    shutil.rmtree(root / "whole")
+
+
+def charsmap(rules):
+    """SentencePiece's table of characters that are replaced: its bytes, a double array of the keys, and the texts behind it."""
+    units, texts = [0] * 256, b""
+    tree = {}
+    for key, text in rules.items():
+        node = tree
+        for byte in key.encode():
+            node = node.setdefault(byte, {})
+        node[None] = len(texts)
+        texts += text.encode() + b"\0"
+
+    def place(node, at, label):
+        block = len(units)
+        units.extend([0] * 256)
+        units[at] = label | (at ^ block) << 10 | (1 << 8 if None in node else 0)
+        if None in node:
+            units[block] = 1 << 31 | node[None]
+        for byte, child in node.items():
+            if byte is not None:
+                place(child, block ^ byte, byte)
+
+    place(tree, 0, 0)
+    return struct.pack("<I", 4 * len(units)) + struct.pack(f"<{len(units)}I", *units) + texts
+
+
+def xlm_roberta(root):
+    """XLM-RoBERTa as the converter writes it: without the rows of positions before the first token, and with a unigram vocabulary."""
+    source, part = root / "tiny_xlm_roberta", root / "gguf_xlm_roberta"
+    config = json.loads((source / "config.json").read_text())
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    before = config["pad_token_id"] + 1
+    positions = config["max_position_embeddings"] - before
+    whole = whole_folder(root, source, part.name, "cls", positions)
+    replaced = charsmap({"\u00e9": "e", "\u00e0": "a", "\u3000": " "})
+    words = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
+    tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(replaced).decode()}
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, words]}
+    write_json(whole / "tokenizer.json", tokenizer)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
+    network(writer, config, positions)
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.CLS)
+    pieces = tokenizer["model"]["vocab"]
+    special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    kinds = [gguf.TokenType.CONTROL if text in special else gguf.TokenType.NORMAL for text, _ in pieces]
+    kinds[special["<unk>"]] = gguf.TokenType.UNKNOWN
+    writer.add_tokenizer_model("t5")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([text for text, _ in pieces])
+    writer.add_token_scores([score for _, score in pieces])
+    writer.add_token_types(kinds)
+    writer.add_add_space_prefix(True)
+    writer.add_token_type_count(config["type_vocab_size"])
+    writer.add_remove_extra_whitespaces(True)
+    writer.add_precompiled_charsmap(replaced)
+    writer.add_bos_token_id(special["<s>"])
+    writer.add_eos_token_id(special["</s>"])
+    writer.add_unk_token_id(special["<unk>"])
+    writer.add_sep_token_id(special["</s>"])
+    writer.add_pad_token_id(special["<pad>"])
+    writer.add_mask_token_id(special["<mask>"])
+    state = load_file(source / "model.safetensors")
+    table = "embeddings.position_embeddings.weight"
+    unused, state[table] = state[table][:before], state[table][before:]
+    stored = convert(writer, state, BERT)
+    write(writer)
+    stored[table] = np.concatenate([unused, stored[table]]).astype(np.float32)
     save_weights(whole / "model.safetensors", stored)
     write_json(part / "golden.json", reference(whole))
     shutil.rmtree(root / "whole")
@@ -163,4 +292,6 @@ def qwen3(root):
 
 def make(root: Path):
     bert(root)
+    nomic_bert(root)
+    xlm_roberta(root)
     qwen3(root)

@@ -9,7 +9,6 @@ use anyhow::Result;
 use clap::Args;
 use embral::{
     Config, CpuInfo, Embedder, ModelInfo, OnnxChoice, PartPrecision, Pooling, Precision, Prompt, Truncation, cpu,
-    default_model,
     store::{ResolveOptions, Store},
 };
 use std::{num::NonZeroUsize, path::PathBuf};
@@ -231,7 +230,7 @@ pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {
 
 /// The folder of the model, fetched with a word about it where it is not on this machine; none for the model inside embral.
 pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
-    let Some(name) = config.model.as_deref().filter(|name| *name != default_model::NAME) else { return Ok(None) };
+    let Some(name) = config.named() else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
     let onnx = config.onnx.clone();

@@ -16,6 +16,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// Bytes of a layer of `outputs` of `inputs`, gated where it is two of them, without its biases.
+    pub fn bytes(precision: embral_types::Precision, outputs: usize, inputs: usize, gated: bool) -> usize {
+        PackedMatrix::packed_bytes(crate::ops::numbers(precision), (outputs, inputs), gated)
+    }
+
     pub(crate) fn side_by_side(
         parts: &[Dense<'_>],
         precision: Precision,

@@ -7,7 +7,7 @@ use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 pub use embral_tokenize::Truncation;
 
 /// Tokens in one packed batch. At MiniLM's width the activations of 2,048 tokens are 28 MB, about an L3 cache.
-const BATCH_TOKENS: usize = 2048;
+pub(crate) const BATCH_TOKENS: usize = 2048;
 
 /// How a model is opened and run. [`Config::default`] is the default model as its makers run it.
 #[derive(Clone, Debug)]
@@ -116,21 +116,24 @@ impl Config {
         Ok(())
     }
 
-    /// A choice by need: `"ultra-efficient"` (the default model: a static table, no download), `"efficient"`
-    /// (all-MiniLM-L6-v2) or `"high-quality"` (mxbai-embed-large-v1).
+    /// The name, folder or address of the model; `None` for the one inside the library, whether or not it is named.
+    pub fn named(&self) -> Option<&str> {
+        self.model.as_deref().filter(|name| !default_model::is_meant(name))
+    }
+
+    /// A choice by need, one of [`catalogue::presets`]: `"ultra-efficient"` (the default model: a static table, no download),
+    /// `"efficient"`, `"high-quality"`, `"multilingual"`, `"code"` or `"long"`. Every function that takes the name of a model takes these
+    /// names as well.
     ///
     /// # Errors
     /// Where the name is none of these.
     pub fn from_name(name: &str) -> Result<Self> {
-        match name {
-            "ultra-efficient" => Ok(Self::default()),
-            "efficient" => Ok(Self::model("sentence-transformers/all-MiniLM-L6-v2")),
-            "high-quality" => Ok(Self::model("mixedbread-ai/mxbai-embed-large-v1")),
-            _ => Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("unknown preset {name:?}: expected ultra-efficient, efficient or high-quality"),
-            )),
-        }
+        let Some(preset) = catalogue::preset(name) else {
+            let known: Vec<&str> = catalogue::presets().iter().map(|p| &*p.name).collect();
+            let message = format!("unknown preset {name:?}: expected one of {}", known.join(", "));
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        };
+        Ok(catalogue::find(&preset.model).map_or_else(Self::default, |entry| Self::model(&*entry.repo)))
     }
 
     /// A model with vectors of `dims` components: the one named, or with `"auto"` the smallest download that gives them,
@@ -149,10 +152,10 @@ impl Config {
                 return Err(Error::new(ErrorKind::NotFound, format!("no model {model:?} in the catalogue"))
                     .hint("give \"auto\", or set Config::model and Config::dims"));
             };
-            let width = if entry.task == Task::Embedding { of(entry.dims, entry.matryoshka) } else { None };
+            let width = if entry.task == Task::Embedding { of(entry.dims, &entry.matryoshka) } else { None };
             let cut = width.ok_or_else(|| {
                 if entry.task != Task::Embedding {
-                    return entry.task.instead_of("an embedding model", std::path::Path::new(entry.repo));
+                    return entry.task.instead_of("an embedding model", std::path::Path::new(&entry.repo));
                 }
                 let message = format!(
                     "{} gives vectors of {} components, or {:?} by a cut it was trained for; found {dims}",
@@ -160,18 +163,18 @@ impl Config {
                 );
                 Error::new(ErrorKind::InvalidInput, message)
             })?;
-            return Ok(Self { dims: cut, ..Self::model(entry.repo) });
+            return Ok(Self { dims: cut, ..Self::model(&*entry.repo) });
         }
         if let Some(cut) = of(default_model::DIMENSIONS, &default_model::MATRYOSHKA) {
             return Ok(Self { dims: cut, ..Self::default() });
         }
-        let fitting = catalogue::ENTRIES
+        let fitting = catalogue::entries()
             .iter()
-            .filter(|e| e.supported && e.task == Task::Embedding)
-            .filter_map(|e| Some((e, of(e.dims, e.matryoshka)?)))
-            .min_by_key(|(e, cut)| (cut.is_some(), e.size_mb));
+            .filter(|e| e.supported() && e.task == Task::Embedding)
+            .filter_map(|e| Some((e, of(e.dims, &e.matryoshka)?)))
+            .min_by_key(|(e, cut)| (cut.is_some(), e.size_mb.unwrap_or(u32::MAX)));
         match fitting {
-            Some((entry, cut)) => Ok(Self { dims: cut, ..Self::model(entry.repo) }),
+            Some((entry, cut)) => Ok(Self { dims: cut, ..Self::model(&*entry.repo) }),
             None => Err(Error::new(
                 ErrorKind::NotFound,
                 format!("no model of the catalogue gives vectors of {dims} components"),
@@ -208,6 +211,11 @@ mod tests {
     #[test]
     fn presets_and_widths_name_models_that_give_them() {
         assert_eq!(Config::from_name("ultra-efficient").unwrap().model, None);
+        assert_eq!(Config::model("ultra-efficient").named(), None);
+        assert_eq!(Config::model("high-quality").named(), Some("high-quality"));
+        for preset in catalogue::presets() {
+            assert_eq!(Config::from_name(&preset.name).unwrap().model.is_none(), preset.name == "ultra-efficient");
+        }
         let efficient = Config::from_name("efficient").unwrap();
         assert_eq!(efficient.model.as_deref(), Some("sentence-transformers/all-MiniLM-L6-v2"));
         assert!(Config::from_name("best").unwrap_err().to_string().contains("high-quality"));
@@ -216,7 +224,7 @@ mod tests {
         for dims in [384, 768, 1024] {
             let config = Config::for_dimension(dims, "auto").unwrap();
             let entry = catalogue::find(config.model.as_deref().unwrap()).unwrap();
-            assert_eq!((entry.dims, config.dims, entry.supported), (dims, None, true));
+            assert_eq!((entry.dims, config.dims, entry.supported()), (dims, None, true));
         }
         assert!(Config::for_dimension(7, "auto").is_err());
         assert!(Config::for_dimension(100, "all-MiniLM-L6-v2").unwrap_err().to_string().contains("384"));

@@ -3,6 +3,14 @@
 /// The name of the default model.
 pub const NAME: &str = "embral-static-256";
 
+/// Whether `name` is that of the default model, or of the need that it is chosen for.
+pub(crate) fn is_meant(name: &str) -> bool {
+    name == NAME || embral_models::catalogue::preset(name).is_some_and(|preset| preset.model == NAME)
+}
+
+/// SPDX identifier of its licence.
+pub const LICENCE: &str = "Apache-2.0";
+
 /// Components of its vectors.
 pub const DIMENSIONS: usize = 256;
 

@@ -50,9 +50,8 @@ impl Embedder {
     #[expect(clippy::needless_pass_by_value, reason = "a configuration is made for the one embedder it opens")]
     pub fn with_config(config: Config) -> Result<Self> {
         config.check()?;
-        let model = match &config.model {
+        let model = match config.named() {
             None => open_default_model(&config)?,
-            Some(name) if name == crate::default_model::NAME => open_default_model(&config)?,
             Some(name) if config.is_remote() => open_remote(name, &config)?,
             Some(name) => Model::Local(Box::new(open::folder(&locate(name, &config)?, name, &config)?)),
         };

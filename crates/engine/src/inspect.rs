@@ -118,7 +118,7 @@ pub fn run(config: &Config, texts: &[impl AsRef<str>]) -> Result<Report> {
     if config.precision == Precision::F32 {
         return invalid("f32 is what other precisions are compared with: expected bf16 or int8");
     }
-    let Some(name) = config.model.as_deref().filter(|name| *name != crate::default_model::NAME) else {
+    let Some(name) = config.named() else {
         return invalid("the default model is a static table, which has no precision: name a transformer");
     };
     let path = locate(name, config)?;

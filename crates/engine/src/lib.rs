@@ -28,6 +28,7 @@ mod heads;
 mod info;
 pub mod inspect;
 mod joint;
+pub mod memory;
 mod multi_vector;
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -47,6 +48,7 @@ mod similarity;
 mod sparse;
 pub mod store;
 mod token_model;
+pub mod verify;
 mod windows;
 
 pub use classifier::{Classifier, Label};

@@ -33,7 +33,7 @@ pub(crate) fn open(
             .hint("leave the precision out, name another graph (--onnx=FILE), or take the model in safetensors"));
     }
     let entry = catalogue::find(&info.name);
-    let stated = config.pooling.or(folder.pooling).or(entry.map(|e| e.pooling));
+    let stated = config.pooling.or(folder.pooling).or(entry.and_then(|e| e.pooling));
     let wish = if stated.is_some() { Wish::Rows } else { Wish::Vectors };
     let tokenizer = open::tokenizer(folder)?;
     let threads = embral_kernels::Pool::shared(config.threads).threads();

@@ -86,7 +86,7 @@ pub(crate) fn native(
         return Err(Error::new(ErrorKind::InvalidInput, message).hint("leave it out"));
     }
     let folder = ModelFolder::read_with(path, &config.onnx)?;
-    let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).map(|e| e.pooling)).is_some();
+    let pooled = folder.pooling.or(config.pooling).or(catalogue::find(name).and_then(|e| e.pooling)).is_some();
     match folder.task {
         Task::Embedding => {}
         // The same files embed where somebody says how they are pooled.
@@ -124,7 +124,7 @@ pub(crate) fn with_top(
     let mut token_types = 0;
     let (body, options) = match &folder.network {
         Network::Transformer { architecture, blueprint, names } => {
-            let stated = config.pooling.or(folder.pooling).or(entry.map(|e| e.pooling));
+            let stated = config.pooling.or(folder.pooling).or(entry.and_then(|e| e.pooling));
             let pooling = match &top {
                 Top::Head(pooling, _) => *pooling,
                 Top::Rows => stated.unwrap_or(Pooling::Cls),
@@ -182,7 +182,7 @@ fn described(folder: &ModelFolder, name: &str, config: &Config, device: String) 
     if prompts.values().all(String::is_empty)
         && let Some(entry) = entry
     {
-        prompts.extend(entry.prompts.iter().map(|&(name, text)| (name.to_owned(), text.to_owned())));
+        prompts.extend(entry.prompts.clone());
     }
     ModelInfo {
         name: name.to_owned(),
@@ -201,7 +201,7 @@ fn described(folder: &ModelFolder, name: &str, config: &Config, device: String) 
         default_prompt: folder.default_prompt.clone(),
         matryoshka: entry
             .filter(|_| folder.matryoshka.is_empty())
-            .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.to_vec()),
+            .map_or_else(|| folder.matryoshka.clone(), |e| e.matryoshka.clone()),
         precision: config.precision,
         weight_bytes: 0,
         device,

@@ -95,7 +95,7 @@ impl Logits {
 /// # Errors
 /// Where the model is not found, or its configuration cannot be read.
 pub fn task(config: &Config) -> Result<Task> {
-    match config.model.as_deref().filter(|name| *name != crate::default_model::NAME) {
+    match config.named() {
         None => Ok(Task::Embedding),
         Some(_) if config.is_remote() => Ok(Task::Embedding),
         Some(name) => Ok(ModelFolder::read_with(&locate(name, config)?, &config.onnx)?.task),
@@ -104,8 +104,7 @@ pub fn task(config: &Config) -> Result<Task> {
 
 /// The folder of the model that `config` names, and its name.
 pub(crate) fn folder(config: &Config, wanted: &str) -> Result<(ModelFolder, String)> {
-    let named = config.model.as_deref().filter(|name| *name != crate::default_model::NAME);
-    let Some(name) = named else {
+    let Some(name) = config.named() else {
         let message = format!("expected the name of {wanted}: the model inside the library is an embedding model");
         return Err(
             Error::new(ErrorKind::InvalidInput, message).hint("name one, such as cross-encoder/ms-marco-MiniLM-L6-v2")

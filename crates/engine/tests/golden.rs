@@ -114,7 +114,9 @@ macro_rules! goldens {
 
 goldens! {
     gguf_bert
+    gguf_nomic_bert
     gguf_qwen3
+    gguf_xlm_roberta
     static_embedding
     static_f16
     static_f32

@@ -23,11 +23,17 @@ fn changed(name: &str, from: &str, to: &str) -> Result<ModelFolder> {
 
 #[test]
 fn a_file_is_a_whole_model() {
-    for (name, architecture, pooling) in [("gguf_bert", "bert", Pooling::Cls), ("gguf_qwen3", "qwen3", Pooling::Last)] {
+    for (name, architecture, pooling, segments) in [
+        ("gguf_bert", "bert", Pooling::Cls, true),
+        ("gguf_nomic_bert", "nomic_bert", Pooling::Mean, true),
+        ("gguf_xlm_roberta", "bert", Pooling::Cls, false),
+        ("gguf_qwen3", "qwen3", Pooling::Last, false),
+    ] {
         let root = Golden::root().join(name);
         for path in [root.clone(), root.join("model.gguf")] {
             let folder = ModelFolder::read(&path).unwrap();
             assert_eq!((folder.pooling, folder.dimensions), (Some(pooling), 32), "{name}");
+            assert_eq!(folder.segments, segments, "{name}: only WordPiece vocabularies come with token types");
             assert!(folder.normalizes() && matches!(folder.tokenizer, TokenizerFiles::Inside(_)));
             let Network::Transformer { architecture: found, blueprint, names } = &folder.network else {
                 panic!("{name}")
@@ -53,12 +59,36 @@ fn what_is_not_read_is_named_with_its_key() {
             "gguf_bert",
             "\u{4}\0\0\0\0\0\0\0bert",
             "\u{4}\0\0\0\0\0\0\0bort",
-            "expected one of bert, qwen3, found \"bort\"",
+            "expected one of bert, nomic-bert, qwen3, found \"bort\"",
         ),
         ("gguf_bert", "bert.block_count", "bert.black_count", "bert.block_count: the number is missing"),
         ("gguf_bert", "bert.attention.layer_norm_epsilon", "bert.attention.layer_norm_epsilan", "the float is missing"),
         ("gguf_bert", "tokenizer.ggml.tokens", "tokenizer.ggml.takens", "expected a list of texts, found nothing"),
-        ("gguf_bert", "tokenizer.ggml.model", "tokenizer.ggml.madel", "expected \"bert\" or \"gpt2\", found nothing"),
+        (
+            "gguf_bert",
+            "tokenizer.ggml.model",
+            "tokenizer.ggml.madel",
+            "expected \"bert\", \"gpt2\" or \"t5\", found nothing",
+        ),
+        (
+            "gguf_xlm_roberta",
+            "tokenizer.ggml.scores",
+            "tokenizer.ggml.scares",
+            "tokenizer.ggml.scores: expected 210 finite floats, found nothing",
+        ),
+        (
+            "gguf_xlm_roberta",
+            "tokenizer.ggml.bos_token_id",
+            "tokenizer.ggml.bus_token_id",
+            "tokenizer.ggml.bos_token_id: the id is missing",
+        ),
+        ("gguf_xlm_roberta", "\u{2}\0\0\0\0\0\0\0t5", "\u{2}\0\0\0\0\0\0\0tx", "found \"tx\""),
+        (
+            "gguf_nomic_bert",
+            "nomic-bert.rope.freq_base",
+            "nomic-bert.rope.freq_bose",
+            "nomic-bert.rope.freq_base: the float is missing",
+        ),
         (
             "gguf_qwen3",
             "tokenizer.ggml.pre",
@@ -77,6 +107,26 @@ fn what_is_not_read_is_named_with_its_key() {
     }
     let e = changed("gguf_bert", "token_embd.weight", "token_embx.weight").unwrap_err();
     assert!(e.to_string().contains("token_embd.weight: the tensor is missing"), "{e}");
+}
+
+/// Files of multilingual-e5-small are made like this by a converter that takes every BERT for one with WordPiece.
+#[test]
+fn a_sentence_piece_vocabulary_that_calls_itself_word_piece_is_refused() {
+    let mut bytes = bytes("gguf_bert");
+    // Words of two letters or more become ones that begin with the mark of SentencePiece.
+    let mark = "▁".as_bytes();
+    let mut at = 0;
+    while at + 9 <= bytes.len() {
+        if bytes[at..].starts_with(mark) && bytes[at + 3..at + 6].iter().all(u8::is_ascii_lowercase) {
+            bytes[at + 3..at + 6].copy_from_slice(mark);
+        }
+        at += 1;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    fs::write(&file, bytes).unwrap();
+    let e = ModelFolder::read(&file).unwrap_err();
+    assert!(e.kind() == ErrorKind::Unsupported && e.to_string().contains("one of SentencePiece"), "{e}");
 }
 
 #[test]

@@ -98,6 +98,12 @@ fn the_examples_of_the_manual_and_of_the_help_are_command_lines() {
         texts.push('\n');
         texts.push_str(&command.get_after_help().map(ToString::to_string).unwrap_or_default());
     }
+    for page in ["models.md", "verify.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+        for line in fs::read_to_string(path).unwrap().lines().filter_map(|l| l.strip_prefix("$ ")) {
+            texts.push_str(&format!("\n  {line}"));
+        }
+    }
     let mut checked = 0;
     for line in texts.lines().filter(|l| l.starts_with("  ")).map(|l| l.trim().trim_start_matches("$ ")) {
         // A line with a bracket or TEXT is the form of a command and no example of it.

@@ -6,6 +6,7 @@ mod documents;
 mod failures;
 mod formats;
 mod forms;
+mod models;
 mod onnx;
 mod process;
 mod remote;

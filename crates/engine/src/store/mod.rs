@@ -230,7 +230,7 @@ impl Store {
 
     /// The imported model of that name, or of the other name that the catalogue has for it.
     fn imported(&self, name: &str) -> Option<PathBuf> {
-        let known = catalogue::find(name).map_or([name, name], |entry| [entry.name, entry.repo]);
+        let known = catalogue::find(name).map_or([name, name], |entry| [&*entry.name, &*entry.repo]);
         let names = [name, known[0], known[1]].into_iter().filter(|name| name::is_name(name));
         names.map(|name| self.environment.imported.join(name::to_folder(name))).find(|folder| folder.is_dir())
     }
@@ -284,7 +284,7 @@ fn repo_of(name: &str) -> Result<String> {
     no_address(name)?;
     name::check(name)?;
     match catalogue::find(name) {
-        Some(entry) => Ok(entry.repo.to_owned()),
+        Some(entry) => Ok(entry.repo.clone()),
         None if name.contains('/') => Ok(name.to_owned()),
         None => {
             Err(Error::new(ErrorKind::NotFound, format!("there is no folder, imported model or known model {name:?}"))

@@ -74,6 +74,7 @@ fn model(file: &Path, gguf: &GgufFile) -> Result<ModelFolder> {
     let config = (kind.config)(&meta, gguf)?;
     let architecture = Architecture::of(&config)?;
     let (blueprint, names) = (architecture.parse)(&config)?;
+    let (vocabulary, segments) = tokenizer::json(&meta)?;
     Ok(ModelFolder {
         root: file.parent().unwrap_or(Path::new("")).to_owned(),
         weights: file.to_owned(),
@@ -85,8 +86,8 @@ fn model(file: &Path, gguf: &GgufFile) -> Result<ModelFolder> {
         do_lower_case: false,
         prompts: BTreeMap::new(),
         default_prompt: None,
-        tokenizer: TokenizerFiles::Inside(tokenizer::json(&meta)?),
-        segments: true,
+        tokenizer: TokenizerFiles::Inside(vocabulary),
+        segments,
         matryoshka: Vec::new(),
         similarity: None,
         task: Task::Embedding,
@@ -105,8 +106,9 @@ struct Kind {
     names: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind { gguf: "bert", config: bert, names: names::BERT },
+    Kind { gguf: "nomic-bert", config: nomic_bert, names: names::NOMIC_BERT },
     Kind { gguf: "qwen3", config: qwen3, names: names::QWEN3 },
 ];
 
@@ -127,9 +129,17 @@ impl Kind {
     }
 }
 
+fn rows(gguf: &GgufFile, name: &str) -> Option<usize> {
+    gguf.shape(name).and_then(|shape| shape.first().copied())
+}
+
+fn missing(name: &str) -> Error {
+    Error::new(ErrorKind::Mismatch, "the tensor is missing").in_tensor(name)
+}
+
+/// BERT, and XLM-RoBERTa, whose positions begin with the first token where a file was made of it.
 fn bert(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {
-    let rows = |name: &str| gguf.shape(name).and_then(|shape| shape.first().copied());
-    let missing = |name: &str| Error::new(ErrorKind::Mismatch, "the tensor is missing").in_tensor(name);
+    let rows = |name: &str| rows(gguf, name);
     Ok(json!({
         "model_type": "bert",
         "hidden_size": meta.number("embedding_length")?,
@@ -144,9 +154,27 @@ fn bert(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {
     }))
 }
 
+fn nomic_bert(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {
+    Ok(json!({
+        "model_type": "nomic_bert",
+        "activation_function": "swiglu",
+        "n_embd": meta.number("embedding_length")?,
+        "n_layer": meta.number("block_count")?,
+        "n_head": meta.number("attention.head_count")?,
+        "n_inner": meta.number("feed_forward_length")?,
+        // The length of the training: what the frequencies do beyond it is not in the file.
+        "n_positions": meta.number("context_length")?,
+        "layer_norm_epsilon": meta.float("attention.layer_norm_epsilon")?,
+        "rotary_emb_base": meta.float("rope.freq_base")?,
+        "rotary_emb_fraction": 1.0,
+        "vocab_size": rows(gguf, "token_embd.weight").ok_or_else(|| missing("token_embd.weight"))?,
+        "type_vocab_size": rows(gguf, "token_types.weight").unwrap_or(0),
+    }))
+}
+
 fn qwen3(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {
     let heads = meta.number("attention.head_count")?;
-    let vocabulary = gguf.shape("token_embd.weight").and_then(|shape| shape.first().copied());
+    let vocabulary = rows(gguf, "token_embd.weight");
     Ok(json!({
         "model_type": "qwen3",
         "hidden_size": meta.number("embedding_length")?,

@@ -21,6 +21,20 @@ pub(super) const BERT: &[(&str, &str)] = &[
 ];
 
 /// There, here.
+pub(super) const NOMIC_BERT: &[(&str, &str)] = &[
+    ("token_embd", "embeddings.word_embeddings"),
+    ("token_types", "embeddings.token_type_embeddings"),
+    ("token_embd_norm", "emb_ln"),
+    ("blk.{}.attn_qkv", "encoder.layers.{}.attn.Wqkv"),
+    ("blk.{}.attn_output", "encoder.layers.{}.attn.out_proj"),
+    ("blk.{}.attn_output_norm", "encoder.layers.{}.norm1"),
+    ("blk.{}.ffn_up", "encoder.layers.{}.mlp.fc11"),
+    ("blk.{}.ffn_gate", "encoder.layers.{}.mlp.fc12"),
+    ("blk.{}.ffn_down", "encoder.layers.{}.mlp.fc2"),
+    ("blk.{}.layer_output_norm", "encoder.layers.{}.norm2"),
+];
+
+/// There, here.
 pub(super) const QWEN3: &[(&str, &str)] = &[
     ("token_embd", "embed_tokens"),
     ("blk.{}.attn_norm", "layers.{}.input_layernorm"),

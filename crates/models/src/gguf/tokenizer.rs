@@ -2,12 +2,14 @@
 
 use super::Metadata;
 use crate::config::{limit, malformed, unsupported};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use embral_formats::gguf::List;
 use embral_types::Result;
 use serde_json::{Map, Value, json};
 
 /// What a token is, as SentencePiece counts.
 mod kind {
+    pub(super) const UNKNOWN: i64 = 2;
     pub(super) const CONTROL: i64 = 3;
     pub(super) const USER_DEFINED: i64 = 4;
 }
@@ -21,21 +23,26 @@ const QWEN2: &str = concat!(
     r"\s*[\r\n]+|\s+(?!\S)|\s+"
 );
 
-/// The bytes of a `tokenizer.json`.
-pub(super) fn json(meta: &Metadata<'_>) -> Result<Vec<u8>> {
+/// How many tokens of a WordPiece vocabulary may begin with [`WORD`] itself: BERT's has one, and one of SentencePiece thousands.
+const WORDS_OF_WORDS: usize = 16;
+
+/// The bytes of a `tokenizer.json`, and whether a model with it is told to which text of a pair a token belongs: only those with a
+/// WordPiece vocabulary are.
+pub(super) fn json(meta: &Metadata<'_>) -> Result<(Vec<u8>, bool)> {
     let vocabulary = Vocabulary::read(meta)?;
-    let all = match meta.text("tokenizer.ggml.model")? {
-        Some("bert") => word_piece(meta, &vocabulary)?,
-        Some("gpt2") => byte_pairs(meta, &vocabulary)?,
+    let (all, segments) = match meta.text("tokenizer.ggml.model")? {
+        Some("bert") => (word_piece(meta, &vocabulary)?, true),
+        Some("gpt2") => (byte_pairs(meta, &vocabulary)?, false),
+        Some("t5") => (unigram(meta, &vocabulary)?, false),
         other => {
             return Err(unsupported(format!(
-                "tokenizer.ggml.model: expected \"bert\" or \"gpt2\", found {}",
+                "tokenizer.ggml.model: expected \"bert\", \"gpt2\" or \"t5\", found {}",
                 other.map_or_else(|| "nothing".to_owned(), |name| format!("{name:?}"))
             ))
             .hint("take the model in safetensors, with its tokenizer.json"));
         }
     };
-    Ok(all.to_string().into_bytes())
+    Ok((all.to_string().into_bytes(), segments))
 }
 
 struct Vocabulary<'a> {
@@ -105,6 +112,16 @@ fn required<T>(found: Option<T>, what: &str) -> Result<T> {
 
 /// A vocabulary in which words begin with [`WORD`] and other pieces with nothing.
 fn word_piece(meta: &Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Result<Value> {
+    let pieces = vocabulary.tokens.iter().filter(|token| token.starts_with("▁▁")).count();
+    if pieces > WORDS_OF_WORDS {
+        let message = format!(
+            "tokenizer.ggml.tokens: expected a WordPiece vocabulary, as tokenizer.ggml.model says, found one of SentencePiece \
+             ({pieces} tokens begin with \"▁▁\"): texts would be split in another way than in training"
+        );
+        return Err(
+            unsupported(message).hint("take the model in safetensors, or a file whose tokenizer.ggml.model is \"t5\"")
+        );
+    }
     let cls = required(vocabulary.special(meta, &["cls_token_id", "bos_token_id"])?, "cls_token_id")?;
     let keys = ["seperator_token_id", "separator_token_id", "eos_token_id"];
     let sep = required(vocabulary.special(meta, &keys)?, "seperator_token_id")?;
@@ -138,6 +155,61 @@ fn word_piece(meta: &Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Result<Value>
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {"type": "WordPiece", "unk_token": unknown.1, "continuing_subword_prefix": "##",
                   "max_input_chars_per_word": 100, "vocab": words},
+    }))
+}
+
+/// SentencePiece's unigram model, as the XLM-RoBERTa family has it: words begin with [`WORD`], and the likeliest pieces are taken.
+fn unigram(meta: &Metadata<'_>, vocabulary: &Vocabulary<'_>) -> Result<Value> {
+    let count = vocabulary.tokens.len();
+    let scores = match meta.list("tokenizer.ggml.scores") {
+        Some(List::Floats(scores)) if scores.len() == count && scores.iter().all(|s| s.is_finite()) => scores,
+        _ => {
+            let found = meta.describe("tokenizer.ggml.scores");
+            return Err(malformed(format!("tokenizer.ggml.scores: expected {count} finite floats, found {found}")));
+        }
+    };
+    let stated = vocabulary.special(meta, &["unknown_token_id"])?.map(|token| token.0);
+    let unknown = stated.or_else(|| (0..count).find(|&id| vocabulary.kind(id) == kind::UNKNOWN));
+    let unknown = required(unknown, "unknown_token_id")?;
+    let first = required(vocabulary.special(meta, &["bos_token_id", "cls_token_id"])?, "bos_token_id")?;
+    let keys = ["eos_token_id", "seperator_token_id", "separator_token_id"];
+    let last = required(vocabulary.special(meta, &keys)?, "eos_token_id")?;
+    // Where a file does not say, they are put: models of this family were never trained without.
+    let put = |key: &str| meta.flag(&format!("tokenizer.ggml.{key}")).map(|stated| stated != Some(false));
+    let before = if put("add_bos_token")? { vec![first] } else { Vec::new() };
+    let after = if put("add_eos_token")? { vec![last] } else { Vec::new() };
+    let special: Vec<usize> = [first, last]
+        .into_iter()
+        .chain(vocabulary.special(meta, &["padding_token_id"])?)
+        .chain(vocabulary.special(meta, &["mask_token_id"])?)
+        .map(|token| token.0)
+        .chain([unknown])
+        .collect();
+    let pieces: Vec<Value> =
+        vocabulary.tokens.iter().zip(scores).map(|(token, &score)| json!([token, f64::from(score)])).collect();
+    let no_bytes = |found: &str| {
+        malformed(format!("tokenizer.ggml.precompiled_charsmap: expected a list of bytes, found {found}"))
+    };
+    let normalizer = match meta.list("tokenizer.ggml.precompiled_charsmap") {
+        None => Value::Null,
+        Some(List::Integers(values)) => {
+            // Files have them as bytes with a sign or without.
+            let byte = |&b: &i64| u8::try_from(b).or_else(|_| i8::try_from(b).map(|b| b as u8)).ok();
+            let bytes: Option<Vec<u8>> = values.iter().map(byte).collect();
+            let bytes = bytes.ok_or_else(|| no_bytes("larger numbers"))?;
+            json!({"type": "Precompiled", "precompiled_charsmap": STANDARD.encode(bytes)})
+        }
+        Some(_) => return Err(no_bytes(&meta.describe("tokenizer.ggml.precompiled_charsmap"))),
+    };
+    let words = json!({"type": "Metaspace", "replacement": WORD, "prepend_scheme": "always", "split": true});
+    Ok(json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": vocabulary.added(&special),
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, words]},
+        "post_processor": template(&before, &after),
+        "decoder": words,
+        "model": {"type": "Unigram", "unk_id": unknown, "vocab": pieces, "byte_fallback": false},
     }))
 }
 

@@ -16,11 +16,13 @@ pub(crate) use multi_vector::Knobs;
 
 use crate::config::{self, Config, unsupported};
 use embral_types::{Error, ErrorKind, Result};
+use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// What a model folder says it is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// One vector a text.
     #[default]

@@ -142,6 +142,16 @@ impl PackedMatrix {
         format!("{} {FORM} {precision:?} {} {dots} {order}", env!("CARGO_PKG_VERSION"), level.isa.name())
     }
 
+    /// Bytes of a matrix of `n` outputs and `k` inputs, gated where it is two, in the form that it has in this process; no weights are
+    /// needed.
+    pub fn packed_bytes(precision: Precision, (n, k): (usize, usize), gated: bool) -> usize {
+        let level = Level::active(precision);
+        let shape = level.isa.run_with(level.dots, Measure { precision, k });
+        let matrix = Self { level, precision, n, k, gated, shape, data: Words::Own(Arc::default()), integers: None };
+        let integers = if precision == Precision::Int8 && k > 0 { 2 * matrix.columns() } else { 0 };
+        size_of::<f32>() * (matrix.words() + integers)
+    }
+
     /// The matrix as runs of bytes, one behind the other: the panels; then, of integers, the step of each column and the sum
     /// of each column.
     pub fn image(&self) -> Vec<&[u8]> {

@@ -69,6 +69,7 @@ fn an_image_gives_the_matrix_again_and_other_lengths_give_none() {
                 PackedMatrix::from_image(precision, (n, k), gated, std::sync::Arc::new(lent))
             };
             let whole = image.len();
+            assert_eq!(PackedMatrix::packed_bytes(precision, (n, k), gated), whole, "{precision:?}");
             assert_eq!(product(&lend(0, whole, k).unwrap()), product(&packed), "{precision:?}");
             assert_eq!(product(&lend(4, whole, k).unwrap()), product(&packed), "{precision:?}");
             assert!(lend(1, whole, k).is_none(), "not in its place");
