@@ -164,7 +164,8 @@ pub(crate) fn with_top(
                     ErrorKind::InvalidInput,
                     format!("--max-tokens {max_tokens} is beyond the model's {limit} positions"),
                 )
-                .in_file(path));
+                .in_file(path)
+                .hint(format!("give {limit} or fewer, or cut longer texts into chunks")));
             }
             info.architecture = (*architecture).to_owned();
             (info.layers, info.hidden) = (blueprint.layers, blueprint.hidden);
@@ -344,7 +345,7 @@ pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Resul
     let load = |spec: &Spec| match spec {
         Spec::Normalize => Ok(Head::L2),
         Spec::Dense(dense) => {
-            let weights = embral_formats::open_layer(&dense.weights)?;
+            let weights = embral_formats::open(&dense.weights)?;
             // A file of one layer and nothing else, as bge-m3 has it, names its parts alone.
             let (weight, bias) = match weights.contains("linear.weight") {
                 true => ("linear.weight", "linear.bias"),
@@ -357,7 +358,7 @@ pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Resul
             Head::dense(backend, layer, dense.activation)
         }
         Spec::LayerNorm { width, eps, weights } => {
-            let weights = embral_formats::safetensors::open(weights)?;
+            let weights = embral_formats::open(weights)?;
             let gamma = expect(&*weights, "norm.weight", &[*width])?;
             let beta = expect(&*weights, "norm.bias", &[*width])?;
             Head::layer_norm(backend, &gamma, Some(&beta), *eps)
