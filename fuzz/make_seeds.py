@@ -131,6 +131,18 @@ def torch_seeds():
     write("torch", "nested", stored({**good, "layer/data.pkl": nested}))
     write("torch", "no-pickle", stored(storages))
     write("torch", "compressed", zipped(good))
+    write("torch", "big-endian", stored({**good, "layer/byteorder": b"big"}))
+    write("torch", "little-endian", stored({**good, "layer/byteorder": b"little"}))
+    write("torch", "before-zips", b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + state_dict(layer))
+    twice = [("weight", [1, 4], 0), ("weight", [1], 0)]
+    write("torch", "twice", stored({**good, "layer/data.pkl": state_dict(twice)}))
+    # What a module puts beside its tensors: `_metadata`, a dictionary of dictionaries, as an attribute.
+    beside = b"}X\x09\x00\x00\x00_metadataccollections\nOrderedDict\n)RX\x00\x00\x00\x00}X\x07\x00\x00\x00versionK\x01sssb."
+    write("torch", "metadata", stored({**good, "layer/data.pkl": state_dict(layer)[:-1] + beside}))
+    # A dictionary that is put into itself, and one that is not of tensors.
+    write("torch", "within-itself", stored({**good, "layer/data.pkl": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."}))
+    far = b"\x80\x02}r\xff\xff\x00\x00."
+    write("torch", "far-memo", stored({**good, "layer/data.pkl": far}))
 
 
 def stored(files):

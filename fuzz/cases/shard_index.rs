@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use embral_formats::safetensors::ShardIndex;
+use embral_formats::ShardIndex;
 
 pub(crate) fn case(bytes: &[u8]) {
     let index = Path::new("model/model.safetensors.index.json");

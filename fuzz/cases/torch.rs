@@ -1,14 +1,12 @@
-//! One file of PyTorch: the tensors of an accepted file are no larger than it.
+//! One file of PyTorch: no tensor of an accepted file is larger than it.
 
 use embral_formats::{TorchFile, Weights};
 
 pub(crate) fn case(bytes: &[u8]) {
     let Ok(file) = TorchFile::from_bytes("case.pt", bytes) else { return };
-    let mut total = 0;
     for name in file.names() {
         let tensor = file.get(&name).expect("a tensor that is listed");
         assert_eq!(tensor.bytes().len(), tensor.len() * tensor.dtype().size(), "{name}");
-        total += tensor.bytes().len();
+        assert!(tensor.bytes().len() <= bytes.len(), "{name}");
     }
-    assert!(total <= bytes.len(), "the tensors do not overlap");
 }

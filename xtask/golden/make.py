@@ -24,6 +24,7 @@ import tiny_own  # noqa: E402
 import tiny_qwen3  # noqa: E402
 import tiny_static  # noqa: E402
 import tiny_tasks  # noqa: E402
+import torch_weights  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2] / "crates" / "engine" / "tests" / "golden"
@@ -37,7 +38,7 @@ def main():
     for old in [*root.glob("tiny_*"), *root.glob("static_*"), *root.glob("gguf_*")]:
         shutil.rmtree(old)
     families = (tiny_bert, tiny_encoders, tiny_own, tiny_qwen3, tiny_static, tiny_tasks)
-    for family in (*families, gguf_models, quantization, late_chunking):
+    for family in (*families, torch_weights, gguf_models, quantization, late_chunking):
         family.make(root)
     gguf_blocks.make()
     onnx_graphs.make(root)

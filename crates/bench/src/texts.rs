@@ -245,7 +245,7 @@ mod tests {
             batch_size: 1,
             max_tokens: None,
             rounds: 1,
-            packed_cache: true,
+            packed_cache: false,
         };
         assert!(run(&options, &[]).is_err());
     }

@@ -215,6 +215,14 @@ fn rounding(precision: Precision, cpu: &CpuInfo) -> String {
     format!("computing in {precision} ({by}){gain}")
 }
 
+/// Fails where a query is nothing but white space, to which every text is an answer.
+pub(crate) fn ensure_query(query: &str) -> Result<()> {
+    if query.trim().is_empty() {
+        return Err(usage("the query is empty: expected what is looked for"));
+    }
+    Ok(())
+}
+
 /// Says on standard error that a model was trained with prompts and none is put before the texts, unless `quiet`. Vectors without
 /// the prompt look like any others and find less.
 pub(crate) fn remind(info: &ModelInfo, prompt: Prompt<'_>, quiet: bool) {

@@ -3,6 +3,7 @@
 use crate::{
     Config, ModelInfo, Profile,
     pairs::{self, Logits},
+    session::warm_up_text,
 };
 use embral_models::Scores;
 use embral_types::{Embeddings, Result};
@@ -48,7 +49,8 @@ impl Classifier {
         let classifier =
             Self { logits, labels: spec.labels.clone(), scores: config.scores.unwrap_or(spec.classification) };
         if config.warm_up {
-            classifier.logits.warm_up(&classifier.logits.opened.tokenizer.encode("warm up", "")?)?;
+            let tokenizer = &classifier.logits.opened.tokenizer;
+            classifier.logits.warm_up(&warm_up_text(|text| tokenizer.encode(text, ""))?)?;
         }
         Ok(classifier)
     }

@@ -6,7 +6,7 @@ use crate::{
     Config, ModelInfo, Profile, Prompt,
     open::{self, Model, Opened},
     prompt::Told,
-    session::{Place, Session, Texts},
+    session::{Place, Session, Texts, warm_up_text},
     store::{ResolveOptions, Store},
 };
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
@@ -262,7 +262,7 @@ impl Embedder {
             Model::Local(opened) if warm_up => {
                 let _busy = self.session.pool.busy();
                 let mut batch = Batch::default();
-                batch.push(&opened.tokenizer.encode("warm up", "")?.ids);
+                batch.push(&warm_up_text(|text| opened.tokenizer.encode(text, ""))?.ids);
                 opened.encoder.encode(&batch, 0, &mut vec![0.0; opened.info.dimensions])?;
             }
             Model::Local(_) => {}

@@ -234,7 +234,8 @@ pub(crate) fn token_options(folder: &ModelFolder, max_tokens: Option<usize>, con
 pub(crate) fn within(max_tokens: usize, limit: usize) -> Result<usize> {
     if max_tokens > limit {
         let message = format!("--max-tokens {max_tokens} is beyond the model's {limit} positions");
-        return Err(Error::new(ErrorKind::InvalidInput, message));
+        return Err(Error::new(ErrorKind::InvalidInput, message)
+            .hint(format!("give {limit} or fewer, or cut longer texts into chunks")));
     }
     Ok(max_tokens)
 }
@@ -397,7 +398,7 @@ pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Resul
     let load = |spec: &Spec| match spec {
         Spec::Normalize => Ok(Head::L2),
         Spec::Dense(dense) => {
-            let weights = embral_formats::open_layer(&dense.weights)?;
+            let weights = embral_formats::open(&dense.weights)?;
             // A file of one layer and nothing else, as bge-m3 has it, names its parts alone.
             let (weight, bias) = match weights.contains("linear.weight") {
                 true => ("linear.weight", "linear.bias"),
@@ -410,7 +411,7 @@ pub(crate) fn load_layers(backend: &Cpu, specs: &[embral_models::Head]) -> Resul
             Head::dense(backend, layer, dense.activation)
         }
         Spec::LayerNorm { width, eps, weights } => {
-            let weights = embral_formats::safetensors::open(weights)?;
+            let weights = embral_formats::open(weights)?;
             let gamma = expect(&*weights, "norm.weight", &[*width])?;
             let beta = expect(&*weights, "norm.bias", &[*width])?;
             Head::layer_norm(backend, &gamma, Some(&beta), *eps)

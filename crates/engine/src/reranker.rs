@@ -3,6 +3,7 @@
 use crate::{
     Config, ModelInfo, Profile, Prompt, heads, open,
     pairs::{self, Logits},
+    session::warm_up_text,
 };
 use embral_models::{ModelFolder, Network, Scores, YesNoSpec};
 use embral_tokenize::{Encoded, Truncation};
@@ -85,8 +86,7 @@ impl Reranker {
         };
         reranker.scores = config.scores.unwrap_or(reranker.scores);
         if config.warm_up {
-            let encoded = reranker.encode("warm", "up", "")?;
-            reranker.logits.warm_up(&encoded)?;
+            reranker.logits.warm_up(&warm_up_text(|text| reranker.encode(text, text, ""))?)?;
         }
         Ok(reranker)
     }

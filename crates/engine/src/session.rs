@@ -7,11 +7,19 @@ use crate::{
 };
 use embral_kernels::Pool;
 use embral_tokenize::Encoded;
-use embral_types::{Batch, Error, Result};
+use embral_types::{Batch, Error, ErrorKind, Result};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+
+/// The ids of a short text that is run once while opening; of none where too long a text is an error and no room is left for it.
+pub(crate) fn warm_up_text(encode: impl Fn(&str) -> Result<Encoded>) -> Result<Encoded> {
+    match encode("warm up") {
+        Err(e) if e.kind() == ErrorKind::TooLong => encode(""),
+        encoded => encoded,
+    }
+}
 
 /// What the calls of one opened model share.
 pub(crate) struct Session {

@@ -7,7 +7,7 @@ use crate::{
     heads,
     open::{self, Top},
     packed::PackedCache,
-    session::{Session, Texts, Work, push},
+    session::{Session, Texts, Work, push, warm_up_text},
     sparse::{PooledTerms, largest_weights},
 };
 use embral_backend::Backend;
@@ -108,7 +108,7 @@ impl TokenModel {
         if config.warm_up {
             let _busy = model.session.pool.busy();
             let mut batch = Batch::default();
-            push(&mut batch, &model.tokenizer.encode("warm up", "")?);
+            push(&mut batch, &warm_up_text(|text| model.tokenizer.encode(text, ""))?);
             model.encoder.pass(&batch, 0, warm)?;
         }
         Ok(model)
@@ -156,7 +156,7 @@ fn load_sparse(
             Ok(Sparse::Terms { head, pooling: *pooling, twice: *twice })
         }
         SparseSpec::Tokens { weights } => {
-            let weights = embral_formats::open_layer(weights)?;
+            let weights = embral_formats::open(weights)?;
             Ok(Sparse::Weight { head: heads::token_weight(backend, &*weights)?, without: tokenizer.special_ids() })
         }
     }

@@ -113,6 +113,17 @@ fn a_token_without_a_row_is_refused() {
     embedder.embed("a cat").unwrap();
 }
 
+/// What is run while a model is opened is no text of the caller's.
+#[test]
+fn a_limit_that_is_an_error_is_one_of_texts_alone() {
+    for name in ["tiny_bert", "tiny_qwen3", "static_f32"] {
+        let config = Config { truncation: Truncation::Error, max_tokens: Some(3), ..tiny(name) };
+        let embedder = Embedder::with_config(config).unwrap();
+        embedder.embed("x").unwrap();
+        assert_eq!(embedder.embed("one two three four five six").unwrap_err().kind(), ErrorKind::TooLong, "{name}");
+    }
+}
+
 /// With each part in f32 an int8 model is the f32 model, bit for bit; with one of them it is neither.
 #[test]
 fn parts_have_the_precision_that_is_asked_for() {

@@ -152,4 +152,6 @@ goldens! {
     tiny_roberta
     tiny_roberta_merges
     tiny_xlm_roberta
+    tiny_xlm_roberta_torch
+    tiny_xlm_roberta_torch_sharded
 }

@@ -1,4 +1,4 @@
-//! Layers as PyTorch saves them: the committed seeds of the fuzz target, by what must come of each.
+//! Tensors as PyTorch saves them: the committed seeds of the fuzz target, by what must come of each.
 
 use embral_formats::{TorchFile, Weights};
 use embral_types::{Dtype, ErrorKind};
@@ -27,9 +27,14 @@ fn everything_else_is_refused_and_nothing_is_called() {
         ("absurd-shape", "which its storage does not hold"),
         ("compressed", "found it compressed"),
         ("cut-off", "no zip as PyTorch writes it"),
-        ("nested", "within 2000 steps"),
+        ("before-zips", "found the form before it"),
+        ("big-endian", "expected little-endian numbers"),
+        ("far-memo", "values to be remembered"),
+        ("nested", "expected tuples in at most 8 others"),
         ("no-pickle", "expected a data.pkl"),
         ("past-its-storage", "from value 1 on, which its storage does not hold"),
+        ("twice", "weight comes twice"),
+        ("within-itself", "expected names and tensors"),
         ("without-end", "cut off"),
     ] {
         let error = seed(name).unwrap_err().to_string();
@@ -38,7 +43,30 @@ fn everything_else_is_refused_and_nothing_is_called() {
     for bytes in [&b""[..], b"\x80\x02}q\x00.", &[0; 4096]] {
         assert_eq!(TorchFile::from_bytes("layer.pt", bytes).unwrap_err().kind(), ErrorKind::Malformed);
     }
-    let large = tempfile::NamedTempFile::new().unwrap();
-    large.as_file().set_len((256 << 20) + 1).unwrap();
-    assert!(TorchFile::open(large.path()).unwrap_err().to_string().contains("expected at most 268435456 bytes"));
+    let absent = TorchFile::open(Path::new("no/such.bin")).unwrap_err();
+    assert_eq!(absent.kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_lies_beside_the_tensors_says_nothing_about_them() {
+    for name in ["metadata", "little-endian"] {
+        let file = seed(name).unwrap();
+        assert_eq!((file.names().len(), file.get("bias").unwrap().to_f32()), (2, vec![0.25]), "{name}");
+    }
+}
+
+/// A whole model as `torch.save` of PyTorch 2.15 writes it, with integers, a tensor under two names and a view of a storage.
+#[test]
+fn a_model_has_the_tensors_of_its_safetensors() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/golden");
+    let expected = embral_formats::open(&golden.join("tiny_xlm_roberta/model.safetensors")).unwrap();
+    for (file, more) in [("_torch/pytorch_model.bin", 2), ("_torch_sharded/pytorch_model.bin.index.json", 1)] {
+        let found = embral_formats::open(&golden.join(format!("tiny_xlm_roberta{file}"))).unwrap();
+        assert_eq!(found.names().len(), expected.names().len() + more, "{file}");
+        for name in expected.names() {
+            assert_eq!(found.get(&name).unwrap(), expected.get(&name).unwrap(), "{file}: {name}");
+        }
+        let positions = found.get("embeddings.position_ids").unwrap();
+        assert_eq!((positions.dtype(), positions.shape()), (Dtype::I64, &[1, 66][..]));
+    }
 }

@@ -10,7 +10,7 @@ use crate::{
     gguf, head, modules, onnx, pooling,
     task::{self, Knobs},
 };
-use embral_formats::{Weights, safetensors};
+use embral_formats::Weights;
 use embral_types::{Error, ErrorKind, Pooling, Result};
 use serde_json::Value;
 use std::{
@@ -247,7 +247,11 @@ impl ModelFolder {
         if let Network::Graph(spec) = &self.network {
             return Err(onnx::no_weights(&spec.file));
         }
-        if gguf::is_gguf(&self.weights) { gguf::open_weights(&self.weights) } else { safetensors::open(&self.weights) }
+        if gguf::is_gguf(&self.weights) {
+            gguf::open_weights(&self.weights)
+        } else {
+            embral_formats::open(&self.weights)
+        }
     }
 
     /// Components of the embedding where token rows have `width` components.
@@ -448,7 +452,7 @@ fn static_embedding(root: &Path, folder: &Path) -> Result<ModelFolder> {
     let weights = find_weights(folder)?;
     let file = root.join("config.json");
     let config = config::read(&file)?;
-    let spec = StaticSpec::detect(config.as_ref(), &*safetensors::open(&weights)?).map_err(|e| e.in_file(&file))?;
+    let spec = StaticSpec::detect(config.as_ref(), &*embral_formats::open(&weights)?).map_err(|e| e.in_file(&file))?;
     // model2vec states normalisation in config.json; in its sentence-transformers form, where it has no modules.json, beside the
     // prompts.
     let mut normalize = false;
@@ -545,18 +549,15 @@ fn segments(folder: &Path) -> Result<bool> {
     }
 }
 
+/// The files that weights lie in, best first: safetensors, whose values are aligned and whose header is checked whole, before PyTorch's.
+const WEIGHTS: [&str; 4] =
+    ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
+
 fn find_weights(folder: &Path) -> Result<PathBuf> {
-    let names = ["model.safetensors", "model.safetensors.index.json"];
-    if let Some(found) = names.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
-        return Ok(found);
-    }
-    if folder.join("pytorch_model.bin").is_file() || folder.join("pytorch_model.bin.index.json").is_file() {
-        return Err(unsupported("the weights are in pytorch_model.bin, which is a program and not only data")
-            .in_file(folder)
-            .hint("save the model again with sentence-transformers, which writes model.safetensors"));
-    }
-    let message = format!("expected {} or {}, found neither", names[0], names[1]);
-    Err(Error::new(ErrorKind::NotFound, message).in_file(folder))
+    WEIGHTS.iter().map(|name| folder.join(name)).find(|path| path.is_file()).ok_or_else(|| {
+        let message = format!("expected {}, found none of them", WEIGHTS.join(", "));
+        Error::new(ErrorKind::NotFound, message).in_file(folder)
+    })
 }
 
 /// The tokeniser of a transformer's folder; of a graph, the one that lies beside it where the folder has none.

@@ -1,7 +1,7 @@
 //! `embral rerank`: how well documents answer a query.
 
 use crate::{
-    flags::ModelFlags,
+    flags::{ModelFlags, ensure_query},
     input::Record,
     listing::{Found, Listing},
     texts::{self, TextFlags},
@@ -55,6 +55,7 @@ struct Hit {
 }
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
+    ensure_query(&flags.query)?;
     let mut input = flags.input.open(&flags.documents)?;
     let choice = flags.model.resolve();
     choice.fetch_other()?;

@@ -2,7 +2,7 @@
 
 use crate::{
     failure::usage,
-    flags::{Chosen, ModelFlags},
+    flags::{Chosen, ModelFlags, ensure_query},
     input::{self, Bad, Id, Input, Record},
     listing::{id_json, row, terminal_width},
     ranges,
@@ -72,6 +72,7 @@ struct Hit {
 }
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
+    ensure_query(&flags.query)?;
     let mut input = Input::open(&input::Options {
         path: (flags.file.as_os_str() != "-").then(|| flags.file.clone()),
         format: flags.input_format,

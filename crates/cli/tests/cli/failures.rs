@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Command lines that end badly: the code and a part of the line.
-const FAILURES: [(&str, i32, &str); 24] = [
+const FAILURES: [(&str, i32, &str); 29] = [
     ("", 2, "no command: try embral --help"),
     ("frobnicate", 2, "unrecognized subcommand 'frobnicate'"),
     ("embed --no-such-flag x", 2, "unexpected argument '--no-such-flag'"),
@@ -33,6 +33,11 @@ const FAILURES: [(&str, i32, &str); 24] = [
     ("embed x -o absent/out.npy", 1, "does not exist: create it first"),
     ("embed x -m absent-model --offline", 1, "absent-model"),
     ("embed x -m $STATIC --dims 4000", 1, "4000"),
+    ("embed x -m $BERT --dims 33", 1, "have 32 (give 1 to 32)"),
+    ("embed x -m $BERT --prompt nope", 1, "it has: none (give the prompt as text: --prompt-text"),
+    ("embed x -m $BERT --max-tokens 999", 1, "give 48 or fewer"),
+    ("embed x -m $BERT --part-precision 7.up=f32", 1, "expected a layer below 2"),
+    ("embed x -m $BERT --part-precision up=f32", 2, "write LAYER.PART=PRECISION"),
     ("similarity one", 2, "2 values required"),
 ];
 
@@ -121,6 +126,12 @@ fn a_text_that_is_too_long_is_named_by_its_line() {
     let at = folder.path();
     fs::write(at.join("in.txt"), format!("short\n{}\n", "cat ".repeat(60))).unwrap();
     assert_eq!(run(at, "embed -i in.txt -m $BERT").code, Some(0));
+    // Neither what warms a model up nor what tells it from others is a text of the user's.
+    fs::write(at.join("x.txt"), "cat\n").unwrap();
+    for out in ["", " -o x.jsonl"] {
+        let ran = run(at, &format!("embed -i x.txt -m $BERT --truncate error --max-tokens 3{out}"));
+        assert_eq!((ran.code, ran.err.contains("error")), (Some(0), false), "{}", ran.err);
+    }
     let ran = run(at, "embed -i in.txt -m $BERT --truncate error");
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("the text in line 2:") && ran.err.contains("--truncate right"), "{}", ran.err);

@@ -74,6 +74,14 @@ fn rerank_prints_documents_by_their_scores() {
         "{tsv:?}"
     );
     assert_eq!(cells[0].parse::<f64>().unwrap(), float(&all[0]["score"]));
+    for query in ["", " \t"] {
+        for rest in [&["dog", "-m", "./tiny_reranker"][..], &["-m", "./tiny_reranker"]] {
+            let ran = finish(command(at, "rerank").arg(query).args(rest));
+            assert!(ran.code == Some(2) && ran.err.contains("the query is empty"), "{}", ran.err);
+        }
+        let ran = finish(command(at, "search docs.jsonl").arg(query));
+        assert!(ran.code == Some(2) && ran.err.contains("the query is empty"), "{}", ran.err);
+    }
     let plain = good(at, "rerank cats cat dog -m ./tiny_reranker");
     assert!(plain.lines().count() == 2 && plain.contains("  dog\n"), "{plain}");
     // The lines of standard input are documents too, and logits are what the sigmoid is taken of.

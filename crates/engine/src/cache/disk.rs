@@ -4,9 +4,13 @@
 //! (write-ahead log). A record carries its whole key and a checksum over key and vector, so that a damaged one is no vector. What goes
 //! wrong is reported once, and the store is left alone from then on: the vectors are computed.
 
-use super::{VectorCache, key::Key};
-use embral_types::{Error, ErrorKind, Result};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
+use super::{
+    VectorCache,
+    database::{FILE, connect, failed, is_busy, pages},
+    key::Key,
+};
+use embral_types::{Error, ErrorKind};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::{
     fs,
     hash::Hasher,
@@ -15,35 +19,17 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 use twox_hash::xxhash3_64::Hasher as XxHash3_64;
 
-const FILE: &str = "vectors.sqlite";
-/// What SQLite puts beside it.
-const BESIDE: [&str; 2] = ["vectors.sqlite-wal", "vectors.sqlite-shm"];
-/// Marks the file as ours: "embv".
-const APPLICATION: i64 = 0x656d_6276;
-const FORM: i64 = 1;
-/// How long a call waits for other processes; then the vectors are computed, or not kept.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// A vector that was used counts as used now where its time is older than this, so that most reads write nothing.
 const REFRESH_SECONDS: i64 = 3600;
 /// Records removed in one step.
 const STEP: usize = 16;
 /// Bytes of a record beside its numbers: key, checksum, times and its entries in two indices.
 const OVERHEAD: usize = 160;
-/// Bytes that the log keeps after it was taken over into the file.
-const LOG_BYTES: u64 = 4 << 20;
 const CHECKSUM: usize = size_of::<u64>();
-
-/// `page_size` before the first table: five vectors of 384 components a page.
-const SETTINGS: &str = "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
-/// `hash` is the first 8 bytes of the key; ids grow, so that what is removed together lies together.
-const TABLES: &str = "CREATE TABLE vectors (id INTEGER PRIMARY KEY, hash INTEGER NOT NULL UNIQUE, key BLOB NOT NULL,
-        used INTEGER NOT NULL, value BLOB NOT NULL);
-    CREATE INDEX by_use ON vectors (used);";
 
 /// A store that is open, until something goes wrong with it.
 pub(super) struct Disk {
@@ -157,139 +143,6 @@ impl Disk {
     }
 }
 
-/// A folder of vectors as a user sees it: how much is in it, and a way to empty it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VectorFolder {
-    path: PathBuf,
-}
-
-impl VectorFolder {
-    /// The folder at `path`, whether it is there or not.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Bytes of its files; 0 where there are none.
-    pub fn bytes(&self) -> u64 {
-        let size = |name: &str| fs::metadata(self.path.join(name)).map_or(0, |m| m.len());
-        size(FILE) + BESIDE.map(size).iter().sum::<u64>()
-    }
-
-    /// The number of vectors; 0 where there is no store.
-    ///
-    /// # Errors
-    /// Where the store cannot be read.
-    pub fn vectors(&self) -> Result<u64> {
-        let file = self.path.join(FILE);
-        if !file.exists() {
-            return Ok(0);
-        }
-        let count = connect(&file)?.query_row("SELECT count(*) FROM vectors", [], |row| row.get::<_, i64>(0));
-        count.map(i64::unsigned_abs).map_err(|e| failed(&file, &e))
-    }
-
-    /// Looks at the whole store for damage.
-    ///
-    /// # Errors
-    /// Where there is some.
-    pub fn check(&self) -> Result<()> {
-        let file = self.path.join(FILE);
-        if !file.exists() {
-            return Ok(());
-        }
-        let found = connect(&file)?.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
-        match found.map_err(|e| failed(&file, &e))? {
-            ok if ok == "ok" => Ok(()),
-            damage => Err(Error::new(ErrorKind::Malformed, format!("the vector cache is damaged: {damage}"))
-                .in_file(file)
-                .hint("`embral cache clear` empties it")),
-        }
-    }
-
-    /// Removes every vector and says how many bytes that freed. Processes that use the store go on with an empty one; a store that is
-    /// damaged is removed.
-    ///
-    /// # Errors
-    /// Where other processes do not let go of it, or a file cannot be removed.
-    pub fn clear(&self) -> Result<u64> {
-        let before = self.bytes();
-        let file = self.path.join(FILE);
-        if !file.exists() {
-            return Ok(0);
-        }
-        let emptied = connect(&file).and_then(|connection| {
-            let all = "DELETE FROM vectors; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);";
-            connection.execute_batch(all).map_err(|e| failed(&file, &e))
-        });
-        match emptied {
-            Err(e) if e.kind() == ErrorKind::Malformed => {
-                // Under its names nobody can be using it: whoever met the damage has let go of it.
-                for name in [FILE].iter().chain(&BESIDE) {
-                    let path = self.path.join(name);
-                    match fs::remove_file(&path) {
-                        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(Error::io("cannot remove", path, e));
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            other => other?,
-        }
-        Ok(before.saturating_sub(self.bytes()))
-    }
-}
-
-fn connect(file: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = || {
-        let connection = Connection::open_with_flags(file, flags)?;
-        connection.busy_timeout(PATIENCE)?;
-        connection.execute_batch(SETTINGS)?;
-        connection.pragma_update(None, "journal_size_limit", LOG_BYTES as i64)?;
-        let form = |c: &Connection| -> rusqlite::Result<(i64, i64)> {
-            let number = |name| c.pragma_query_value(None, name, |row| row.get(0));
-            Ok((number("application_id")?, number("user_version")?))
-        };
-        if form(&connection)? == (0, 0) {
-            // Of several processes that find no table one makes it.
-            let transaction = Transaction::new_unchecked(&connection, TransactionBehavior::Immediate)?;
-            let tables: i64 = transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-            if tables == 0 {
-                transaction.execute_batch(TABLES)?;
-                transaction.pragma_update(None, "application_id", APPLICATION)?;
-                transaction.pragma_update(None, "user_version", FORM)?;
-            }
-            transaction.commit()?;
-        }
-        let form = form(&connection)?;
-        Ok((connection, form))
-    };
-    let (connection, form) = open().map_err(|e: rusqlite::Error| failed(file, &e))?;
-    if form == (APPLICATION, FORM) {
-        return Ok(connection);
-    }
-    let message = format!("a database, but no vector cache of this version: expected form {FORM}, found {form:?}");
-    Err(Error::new(ErrorKind::Unsupported, message).in_file(file).hint("name another folder"))
-}
-
-/// Bytes of the database: of all its pages, and of those that hold something.
-struct Pages {
-    all: u64,
-    used: u64,
-}
-
-fn pages(connection: &Connection) -> rusqlite::Result<Pages> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
-    let (size, all, free) = (number("page_size")?, number("page_count")?, number("freelist_count")?);
-    Ok(Pages { all: all * size, used: all.saturating_sub(free) * size })
-}
-
 /// Removes the vectors used longest ago until `more` bytes fit; whether they do. A sixteenth goes with them, so that it is seldom.
 fn make_room(transaction: &Transaction<'_>, limit: u64, more: u64) -> rusqlite::Result<bool> {
     if pages(transaction)?.used + more <= limit {
@@ -338,27 +191,6 @@ fn seconds() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs().try_into().unwrap_or(i64::MAX))
 }
 
-fn is_busy(e: &rusqlite::Error) -> bool {
-    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-}
-
-fn failed(file: &Path, e: &rusqlite::Error) -> Error {
-    let (kind, hint) = match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
-            (ErrorKind::Malformed, "`embral cache clear` removes what is damaged")
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (ErrorKind::Io, "other processes are using it: try again")
-        }
-        Some(ErrorCode::DiskFull) => (ErrorKind::Io, "make room on the disk"),
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => (ErrorKind::Io, "is the folder writable?"),
-        // A table or column that is not there: not what we wrote.
-        None | Some(ErrorCode::Unknown) => (ErrorKind::Malformed, "`embral cache clear` removes what is damaged"),
-        Some(_) => (ErrorKind::Io, "name another folder"),
-    };
-    Error::new(kind, format!("the vector cache cannot be used: {e}")).in_file(file).hint(hint)
-}
-
 /// The same error, with what happens now.
 fn without(e: &Error) -> Error {
     Error::new(e.kind(), format!("{e}; going on without"))
@@ -366,8 +198,9 @@ fn without(e: &Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::VectorFolder;
     use super::*;
-    use std::{cell::RefCell, process::Command};
+    use std::{cell::RefCell, process::Command, time::Duration};
 
     const DIM: usize = 384;
 

@@ -17,7 +17,7 @@ const FORM: &str = "embral vectors 1";
 /// How far below a model's folder its files lie, such as `2_Dense/model.safetensors`.
 const DEPTH: usize = 2;
 /// Files of a model's folder that no model is read from. Everything else counts, so that a format that is read one day is not forgotten.
-const IGNORED: [&str; 11] = ["md", "png", "jpg", "bin", "pt", "ckpt", "h5", "msgpack", "ot", "py", "lock"];
+const IGNORED: [&str; 10] = ["md", "png", "jpg", "pt", "ckpt", "h5", "msgpack", "ot", "py", "lock"];
 
 /// A hash over fields, each behind its length, so that no two lists of fields are one list of bytes.
 struct Fields(Context);

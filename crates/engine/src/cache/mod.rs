@@ -15,16 +15,20 @@
 //! ```
 
 #[cfg(feature = "vector-cache")]
+mod database;
+#[cfg(feature = "vector-cache")]
 mod disk;
 #[cfg(feature = "vector-cache")]
 mod embed;
+#[cfg(feature = "vector-cache")]
+mod folder;
 #[cfg(feature = "vector-cache")]
 mod key;
 #[cfg(feature = "vector-cache")]
 mod memory;
 
 #[cfg(feature = "vector-cache")]
-pub use disk::VectorFolder;
+pub use folder::VectorFolder;
 #[cfg(feature = "vector-cache")]
 use key::Key;
 

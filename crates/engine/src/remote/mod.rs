@@ -11,10 +11,15 @@ mod client;
 mod clock;
 mod dialect;
 mod facts;
+mod kind;
 mod limit;
+mod options;
 mod retry;
 #[cfg(test)]
 mod tests;
+
+pub use kind::Kind;
+pub use options::Options;
 
 use crate::{Config, ModelInfo, Profile, prompt::Told};
 use address::Address;
@@ -24,7 +29,7 @@ use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 use std::{
     borrow::Cow,
     collections::BTreeMap,
-    env, fmt,
+    env,
     ops::Range,
     sync::{
         Arc,
@@ -32,107 +37,13 @@ use std::{
         mpsc::sync_channel,
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// The text that the width of the vectors is learnt from.
 pub(crate) const PROBE: &str = "warm up";
 /// Bytes of a component in JSON at most, and components of a vector: what bounds an answer.
 const VECTOR_BYTES: u64 = 256 << 10;
-
-/// How servers are spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `POST /v1/embeddings`, of OpenAI and most others.
-    OpenAi,
-    /// `POST /embed` of text-embeddings-inference.
-    Tei,
-    /// `POST /api/embed` of Ollama.
-    Ollama,
-    /// `POST /v2/embed` of Cohere.
-    Cohere,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::OpenAi, Self::Tei, Self::Ollama, Self::Cohere];
-
-    /// The name in an address.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Tei => "tei",
-            Self::Ollama => "ollama",
-            Self::Cohere => "cohere",
-        }
-    }
-
-    /// Hosts that are of this kind.
-    fn hosts(self) -> &'static [&'static str] {
-        match self {
-            Self::OpenAi => &["api.openai.com"],
-            Self::Cohere => &["api.cohere.com", "api.cohere.ai"],
-            Self::Tei | Self::Ollama => &[],
-        }
-    }
-
-    /// Variables with a key for [`Kind::hosts`]. Nobody else is sent it.
-    fn key_variables(self) -> &'static [&'static str] {
-        match self {
-            Self::OpenAi => &["OPENAI_API_KEY"],
-            Self::Cohere => &["CO_API_KEY", "COHERE_API_KEY"],
-            Self::Tei | Self::Ollama => &[],
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// How a server is asked. Each can be a parameter of the address, which then decides.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// Texts of a request at most (`batch`); `None` is what such servers take.
-    pub batch_texts: Option<usize>,
-    /// Bytes of text of a request at most (`batch_bytes`); a longer text goes alone.
-    pub batch_bytes: usize,
-    /// Requests under way at once, of all calls of an embedder together (`concurrency`).
-    pub concurrency: usize,
-    /// Requests in any minute (`rpm`).
-    pub requests_per_minute: Option<u64>,
-    /// Tokens in any minute (`tpm`), reckoned from the bytes of the texts and set right by what the server says it was.
-    pub tokens_per_minute: Option<u64>,
-    /// How often a request is tried again (`retries`) that met a busy or broken server.
-    pub retries: u32,
-    /// How long one try may take (`timeout`, in seconds).
-    pub timeout: Duration,
-    /// How long a request may take with all of its tries (`deadline`, in seconds).
-    pub deadline: Duration,
-    /// The environment variable of the API key (`key_env`); `None` is `EMBRAL_API_KEY`, and for the hosts of OpenAI and Cohere theirs.
-    pub key_variable: Option<String>,
-    /// Names of prompts that a TEI-type server has (`prompts`, with commas between): it does not tell.
-    pub prompts: Vec<String>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            batch_texts: None,
-            batch_bytes: 400_000,
-            concurrency: 4,
-            requests_per_minute: None,
-            tokens_per_minute: None,
-            retries: 5,
-            timeout: Duration::from_secs(60),
-            deadline: Duration::from_secs(300),
-            key_variable: None,
-            prompts: Vec::new(),
-        }
-    }
-}
 
 /// A model behind a server.
 pub(crate) struct Remote {

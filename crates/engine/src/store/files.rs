@@ -6,13 +6,13 @@ use embral_models::OnnxChoice;
 /// Where the weights of a list of files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weights {
-    /// `model.safetensors`.
+    /// In one file: `model.safetensors` or `pytorch_model.bin`.
     One,
-    /// `model.safetensors.index.json` and its shards.
+    /// In the shards of an index of either.
     Sharded,
     /// In an ONNX graph.
     Graph,
-    /// Only in formats that are not read, such as `pytorch_model.bin`.
+    /// Only in formats that are not read, such as `tf_model.h5`.
     Foreign,
     /// Nowhere.
     None,
@@ -41,7 +41,11 @@ const ROOT: [&str; 15] = [
 const GRAPHS: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 
 pub(crate) const ONE: &str = "model.safetensors";
-pub(crate) const INDEX: &str = "model.safetensors.index.json";
+const TORCH: &str = "pytorch_model.bin";
+/// The indices of shards.
+const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+/// What a folder has its weights in: the first of these that is there, as a model is read.
+const FORMS: [&str; 4] = [ONE, INDICES[0], TORCH, INDICES[1]];
 
 /// Whether a path within a model is made of plain parts, below the root, and safe in an address and in a file system.
 #[cfg(any(test, feature = "hub", feature = "import"))]
@@ -55,9 +59,11 @@ pub(crate) fn is_plain(path: &str) -> bool {
         })
 }
 
+/// Whether a file is named as a shard of `index`.
 #[cfg(any(test, feature = "hub", feature = "import"))]
-fn is_shard(name: &str) -> bool {
-    let middle = name.strip_prefix("model-").and_then(|rest| rest.strip_suffix(".safetensors"));
+fn is_shard(name: &str, index: &str) -> bool {
+    let (stem, end) = if index == INDICES[0] { ("model-", ".safetensors") } else { ("pytorch_model-", ".bin") };
+    let middle = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(end));
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     middle.and_then(|m| m.split_once("-of-")).is_some_and(|(a, b)| number(a) && number(b))
 }
@@ -80,10 +86,8 @@ pub(crate) fn weights(names: &[&str]) -> Weights {
         names.iter().any(|path| *path == wanted || path.starts_with("0_") && of_module(path) == Some(wanted))
     };
     let foreign = [".bin", ".onnx", ".gguf", ".h5", ".msgpack", ".pt", ".ot"];
-    if base(ONE) {
-        Weights::One
-    } else if base(INDEX) {
-        Weights::Sharded
+    if let Some(form) = FORMS.into_iter().find(|&form| base(form)) {
+        if INDICES.contains(&form) { Weights::Sharded } else { Weights::One }
     } else if names.iter().any(|path| GRAPHS.contains(path)) {
         Weights::Graph
     } else if names.iter().any(|path| foreign.iter().any(|end| path.ends_with(end))) {
@@ -106,31 +110,41 @@ pub(crate) fn graph<'a>(names: &[&'a str], choice: &OnnxChoice) -> Option<&'a st
     }
 }
 
-/// The files of `names` that the engine reads: configurations, tokeniser, weights, and the same of every module folder. Where
-/// there is one weight file, shards are left out; a graph comes with the files of its constants, and alone where it is named.
+/// The files of `names` that the engine reads: configurations, tokeniser, weights in the best of their forms, and the same of every
+/// module folder. A graph comes with the files of its constants, in the place of the model's own weights.
 #[cfg(any(test, feature = "hub", feature = "import"))]
 pub(crate) fn needed<'a>(names: &[&'a str], choice: &OnnxChoice) -> Vec<&'a str> {
-    let one = weights(names) == Weights::One;
     let graph = graph(names, choice);
-    let of_graph = |name: &str| {
-        let rest = graph.and_then(|graph| name.strip_prefix(graph));
+    let of_graph = |path: &str| {
+        let rest = graph.and_then(|graph| path.strip_prefix(graph));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_data") || rest.starts_with(".data"))
     };
-    let wanted = |name: &str| {
+    let wanted = |path: &str| {
+        let name = if path.contains('/') { of_module(path) } else { Some(path) };
+        let Some(name) = name else { return of_graph(path) };
+        let folder = &path[..path.len() - name.len()];
+        let form = FORMS.into_iter().find(|form| names.iter().any(|other| other.strip_prefix(folder) == Some(*form)));
+        let form = form.filter(|_| graph.is_none() || !folder.is_empty());
         ROOT.contains(&name)
             || name.starts_with("sentence_") && name.ends_with("_config.json")
-            || name == ONE
-            || of_graph(name)
-            || !one && (name == INDEX || is_shard(name))
+            || of_graph(path)
+            || form.is_some_and(|form| name == form || INDICES.contains(&form) && is_shard(name, form))
     };
-    let mut files: Vec<&str> = names
-        .iter()
-        .copied()
-        .filter(|path| is_plain(path) && (wanted(path) || of_module(path).is_some_and(wanted)))
-        .collect();
+    let mut files: Vec<&str> = names.iter().copied().filter(|path| is_plain(path) && wanted(path)).collect();
     files.sort_unstable();
     files.dedup();
     files
+}
+
+/// The indices that a model is read by, each with the folder that it lies in.
+pub(crate) fn indices<'a>(names: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+    let index = |path: &&'a str| {
+        let (below, index) = INDICES.iter().find_map(|index| Some((path.strip_suffix(index)?, *index)))?;
+        let mut better = FORMS.iter().take_while(|form| **form != index);
+        let hidden = better.any(|form| names.iter().any(|other| other.strip_prefix(below) == Some(*form)));
+        (!hidden).then_some((*path, below))
+    };
+    names.iter().filter_map(index).collect()
 }
 
 /// What `names` lack to be a whole model, in words; empty where nothing is missing.
@@ -224,12 +238,38 @@ mod tests {
         let sharded = ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "config.json"];
         assert_eq!((weights(&sharded), needed(&sharded, &OnnxChoice::IfAlone).len()), (Weights::Sharded, 3));
         assert_eq!(weights(&["0_StaticEmbedding/model.safetensors"]), Weights::One);
-        assert_eq!(weights(&["2_Dense/model.safetensors", "pytorch_model.bin"]), Weights::Foreign);
+        assert_eq!(weights(&["2_Dense/model.safetensors", "tf_model.h5"]), Weights::Foreign);
         assert_eq!(weights(&["config.json"]), Weights::None);
         assert_eq!(
-            missing(&["config.json", "pytorch_model.bin"], &OnnxChoice::IfAlone),
+            missing(&["config.json", "tf_model.h5"], &OnnxChoice::IfAlone),
             ["model.safetensors", "tokenizer.json"]
         );
-        assert!(!is_shard("model-x-of-1.safetensors") && is_shard("model-1-of-1.safetensors"));
+        let shard = |name| is_shard(name, INDICES[0]);
+        assert!(!shard("model-x-of-1.safetensors") && shard("model-1-of-1.safetensors"));
+    }
+
+    #[test]
+    fn files_of_pytorch_are_taken_where_a_folder_has_no_others() {
+        let old = ["2_Dense/config.json", "2_Dense/pytorch_model.bin", "config.json", "pytorch_model.bin", "vocab.txt"];
+        assert_eq!((weights(&old), needed(&old, &OnnxChoice::IfAlone)), (Weights::One, old.to_vec()));
+        assert!(missing(&old, &OnnxChoice::IfAlone).is_empty());
+        let both = ["2_Dense/config.json", "2_Dense/pytorch_model.bin", "model.safetensors", "pytorch_model.bin"];
+        assert_eq!(
+            needed(&both, &OnnxChoice::IfAlone),
+            ["2_Dense/config.json", "2_Dense/pytorch_model.bin", "model.safetensors"]
+        );
+        let shards = [
+            "pytorch_model-00001-of-00002.bin",
+            "pytorch_model-00002-of-00002.bin",
+            "pytorch_model-of.bin",
+            "pytorch_model.bin.index.json",
+            "training_args.bin",
+        ];
+        assert_eq!((weights(&shards), needed(&shards, &OnnxChoice::IfAlone).len()), (Weights::Sharded, 3));
+        assert_eq!(indices(&shards), [(INDICES[1], "")]);
+        assert_eq!(
+            indices(&["0_T/model.safetensors.index.json", "0_T/pytorch_model.bin.index.json"]),
+            [("0_T/model.safetensors.index.json", "0_T/")]
+        );
     }
 }

@@ -104,11 +104,14 @@ impl<'a> Hub<'a> {
         }
         let message = match files::weights(names) {
             files::Weights::One | files::Weights::Sharded | files::Weights::Graph => return Ok(()),
-            files::Weights::Foreign => "has weights only in formats that are not read (such as pytorch_model.bin)",
+            files::Weights::Foreign => "has weights only in formats that are not read (such as tf_model.h5)",
             files::Weights::None => "has no weights",
         };
-        Err(Error::new(ErrorKind::Unsupported, format!("{} {message}: expected {}", self.repo, files::ONE))
-            .hint("look for a revision of it that holds safetensors, such as --revision refs/pr/1"))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} {message}: expected {} or pytorch_model.bin", self.repo, files::ONE),
+        )
+        .hint("look for a revision of it that holds safetensors, such as --revision refs/pr/1"))
     }
 
     /// Puts one file into the snapshot.

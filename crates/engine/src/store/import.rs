@@ -173,7 +173,7 @@ fn find(entries: &[String]) -> Result<Found> {
             Ok(Found { root: (*root).to_owned(), files: files.map(|name| format!("{root}{name}")).collect() })
         }
         [] => {
-            let looked = "looked for a folder with model.safetensors (or its index) or model.onnx, and config.json, modules.json or tokenizer.json";
+            let looked = "looked for a folder with model.safetensors, pytorch_model.bin (or an index of shards) or model.onnx, and config.json, modules.json or tokenizer.json";
             let message = match foreign.first() {
                 Some(root) => format!("{root:?} holds weights only in formats that are not read: {looked}"),
                 None => format!("there is no model in it: {looked}"),

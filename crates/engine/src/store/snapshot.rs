@@ -62,14 +62,13 @@ pub(crate) fn missing(folder: &Path, choice: &OnnxChoice) -> Vec<String> {
     let mut missing: Vec<String> = files::missing(&names, choice).into_iter().map(str::to_owned).collect();
     let graph = files::graph(&names, choice).is_some();
     if !graph && files::weights(&names) == files::Weights::Sharded {
-        for index in names.iter().filter(|path| path.ends_with(files::INDEX)) {
-            let below = index.strip_suffix(files::INDEX).unwrap_or_default();
+        for (index, below) in files::indices(&names) {
             match fs::read(folder.join(index)).map_err(|e| e.to_string()).and_then(|bytes| shards(&bytes)) {
                 Ok(shards) => {
                     let lost = shards.into_iter().map(|shard| format!("{below}{shard}"));
                     missing.extend(lost.filter(|shard| !names.contains(&shard.as_str())));
                 }
-                Err(_) => missing.push((*index).to_owned()),
+                Err(_) => missing.push(index.to_owned()),
             }
         }
     }

@@ -27,7 +27,7 @@ fn tiny() -> Repository {
         ("model.safetensors", &noise(300_000)),
         ("modules.json", b"[]"),
         ("onnx/model.onnx", b"large"),
-        ("pytorch_model.bin", b"large"),
+        ("tf_model.h5", b"large"),
         ("tokenizer.json", b"{\"a\":1}"),
         ("../evil.json", b"{}"),
     ];
@@ -218,7 +218,7 @@ fn refusals_of_the_hub_are_explained() {
     let setting = Setting::new(&server.url);
     let error = setting.store.resolve("org/tiny", ResolveOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("pytorch_model.bin"), "{error}");
+    assert!(error.to_string().contains("tf_model.h5"), "{error}");
     let error = setting.store.resolve("org/other", ResolveOptions::default()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     server.answer_with(401);

@@ -1,30 +1,39 @@
-//! A few tensors as PyTorch saves them (`torch.save` of a state dict): a zip of a pickle and one file a storage.
+//! Tensors as PyTorch saves them (`torch.save` of a state dict): a zip of a pickle and one file a storage.
 //!
 //! A pickle is a program. Here only what a state dict of plain tensors is written with is understood, and nothing is called: any other
-//! name, any other opcode and anything larger than a layer's state dict is refused. Whole models are not read in this form.
+//! name and any other opcode is refused. The storages stay where they are in the file, which is mapped.
 
 mod pickle;
 
-use crate::Weights;
+use crate::{FileBytes, Weights};
 use embral_types::{Dtype, Error, ErrorKind, Result, Tensor, guarded};
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{Cursor, Read},
+    io::Cursor,
+    ops::Range,
     path::{Path, PathBuf},
 };
 use zip::{CompressionMethod, ZipArchive};
 
-/// The largest file: a layer of 8,192 by 8,192 values in 32 bits.
-const MAX_FILE: u64 = 256 << 20;
 /// Files in the zip: a pickle, the version, and a storage a tensor.
-const MOST_FILES: usize = 64;
+const MOST_FILES: usize = 1 << 16;
+/// How the files of PyTorch before 1.6 begin, which are no zips: the pickle of a number.
+const BEFORE_ZIPS: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
-/// The tensors of one file, in memory.
+/// The tensors of one file.
 #[derive(Debug)]
 pub struct TorchFile {
     path: PathBuf,
-    tensors: BTreeMap<String, Tensor<'static>>,
+    bytes: FileBytes,
+    tensors: BTreeMap<String, Place>,
+}
+
+/// A tensor, and where its values lie in the file.
+#[derive(Debug)]
+struct Place {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
 }
 
 fn malformed(message: impl Into<String>) -> Error {
@@ -32,17 +41,12 @@ fn malformed(message: impl Into<String>) -> Error {
 }
 
 impl TorchFile {
-    /// Reads a file.
+    /// Maps a file.
     ///
     /// # Errors
-    /// Where it is not there, is larger than a layer, or holds anything but a state dict of plain tensors.
+    /// Where it is not there, or holds anything but a state dict of plain tensors.
     pub fn open(path: &Path) -> Result<Self> {
-        let size = fs::metadata(path).map_err(|e| Error::io("cannot read", path, e))?.len();
-        if size > MAX_FILE {
-            return Err(malformed(format!("expected at most {MAX_FILE} bytes, found {size}")).in_file(path));
-        }
-        let bytes = fs::read(path).map_err(|e| Error::io("cannot read", path, e))?;
-        Self::from_bytes(path, &bytes)
+        Self::of(path.to_owned(), FileBytes::open(path)?)
     }
 
     /// Reads a file that is in memory; `name` stands in errors.
@@ -50,13 +54,20 @@ impl TorchFile {
     /// # Errors
     /// As [`TorchFile::open`].
     pub fn from_bytes(name: impl Into<PathBuf>, bytes: &[u8]) -> Result<Self> {
-        let path = name.into();
-        let tensors = guarded(|| read(bytes)).unwrap_or_else(|| Err(malformed("the zip is damaged")));
-        Ok(Self { tensors: tensors.map_err(|e| e.in_file(&path))?, path })
+        Self::of(name.into(), bytes.to_vec().into())
+    }
+
+    fn of(path: PathBuf, bytes: FileBytes) -> Result<Self> {
+        let tensors = guarded(|| read(&bytes)).unwrap_or_else(|| Err(malformed("the zip is damaged")));
+        Ok(Self { tensors: tensors.map_err(|e| e.in_file(&path))?, bytes, path })
     }
 }
 
-fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor<'static>>> {
+fn read(bytes: &[u8]) -> Result<BTreeMap<String, Place>> {
+    if bytes.starts_with(BEFORE_ZIPS) {
+        let message = "expected a zip, as PyTorch writes it from 1.6 on, found the form before it";
+        return Err(Error::new(ErrorKind::Unsupported, message).hint("save the model again, as safetensors"));
+    }
     let broken = |e: zip::result::ZipError| malformed(format!("no zip as PyTorch writes it: {e}")).because(e);
     let mut zip = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
     if zip.len() > MOST_FILES {
@@ -66,53 +77,60 @@ fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor<'static>>> {
     let program = names.iter().find(|name| name.ends_with("/data.pkl"));
     let program = program.ok_or_else(|| malformed("expected a data.pkl in the zip, found none"))?;
     let root = program.trim_end_matches("data.pkl").to_owned();
-    let dict = pickle::state_dict(&entry(&mut zip, program, bytes.len())?)?;
-    let mut storages: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let order = format!("{root}byteorder");
+    if names.contains(&order) && &bytes[entry(&mut zip, &order, bytes.len())?] != b"little" {
+        return Err(Error::new(ErrorKind::Unsupported, "expected little-endian numbers, found others")
+            .hint("save the model again, as safetensors"));
+    }
+    let dict = pickle::state_dict(&bytes[entry(&mut zip, program, bytes.len())?])?;
+    let mut storages: BTreeMap<String, Range<usize>> = BTreeMap::new();
     let mut tensors = BTreeMap::new();
-    let mut held = 0;
     for (name, found) in dict {
         let pickle::Found { dtype, storage, offset, shape } = found;
-        if !storages.contains_key(&storage) {
-            let path = format!("{root}data/{storage}");
-            let data = entry(&mut zip, &path, bytes.len()).map_err(|e| e.in_tensor(&name))?;
-            storages.insert(storage.clone(), data);
-        }
+        let storage = match storages.get(&storage) {
+            Some(range) => range.clone(),
+            None => {
+                let path = format!("{root}data/{storage}");
+                let range = entry(&mut zip, &path, bytes.len()).map_err(|e| e.in_tensor(&name))?;
+                storages.insert(storage, range.clone());
+                range
+            }
+        };
         let values = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
         let range = values.and_then(|values| {
-            let from = offset.checked_mul(dtype.size())?;
-            Some(from..from.checked_add(values.checked_mul(dtype.size())?)?)
+            let from = storage.start.checked_add(offset.checked_mul(dtype.size())?)?;
+            Some(from..from.checked_add(values.checked_mul(dtype.size())?)?).filter(|range| range.end <= storage.end)
         });
-        let data = range.and_then(|range| storages[&storage].get(range)).ok_or_else(|| {
+        let range = range.ok_or_else(|| {
             let message =
                 format!("expected {dtype} of shape {shape:?} from value {offset} on, which its storage does not hold");
             malformed(message).in_tensor(&name)
         })?;
-        held += data.len();
-        if held > bytes.len() {
-            return Err(malformed("expected a storage of its own for each tensor"));
-        }
-        tensors.insert(name, Tensor::new(dtype, shape, data.to_vec()));
+        tensors.insert(name, Place { dtype, shape, bytes: range });
     }
     Ok(tensors)
 }
 
-/// One file of the zip, stored as it is.
-fn entry(zip: &mut ZipArchive<Cursor<&[u8]>>, name: &str, most: usize) -> Result<Vec<u8>> {
+/// Where one file of the zip lies, which is stored as it is, among `most` bytes.
+fn entry(zip: &mut ZipArchive<Cursor<&[u8]>>, name: &str, most: usize) -> Result<Range<usize>> {
     let file = zip.by_name(name).map_err(|e| malformed(format!("{name}: {e}")).because(e))?;
     if file.compression() != CompressionMethod::Stored {
         return Err(malformed(format!("{name}: expected a file that is stored as it is, found it compressed")));
     }
-    let mut data = Vec::new();
-    file.take(most as u64).read_to_end(&mut data).map_err(|e| malformed(format!("{name}: {e}")).because(e))?;
-    Ok(data)
+    let place = || {
+        let start = usize::try_from(file.data_start()?).ok()?;
+        let end = start.checked_add(usize::try_from(file.size()).ok()?)?;
+        (end <= most).then_some(start..end)
+    };
+    place().ok_or_else(|| malformed(format!("{name}: expected {} bytes, which the zip does not have", file.size())))
 }
 
 impl Weights for TorchFile {
     fn get(&self, name: &str) -> Result<Tensor<'_>> {
-        let tensor = self.tensors.get(name).ok_or_else(|| {
+        let place = self.tensors.get(name).ok_or_else(|| {
             Error::new(ErrorKind::Mismatch, "the tensor is missing").in_file(&self.path).in_tensor(name)
         })?;
-        Ok(Tensor::new(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes()))
+        Ok(Tensor::new(place.dtype, place.shape.clone(), &self.bytes[place.bytes.clone()]))
     }
 
     fn contains(&self, name: &str) -> bool {
@@ -135,6 +153,11 @@ fn storage_class(name: &str) -> Option<Dtype> {
         "HalfStorage" => Dtype::F16,
         "BFloat16Storage" => Dtype::Bf16,
         "DoubleStorage" => Dtype::F64,
+        // Positions and masks, which a model computes for itself.
+        "LongStorage" => Dtype::I64,
+        "IntStorage" => Dtype::I32,
+        "CharStorage" => Dtype::I8,
+        "ByteStorage" | "BoolStorage" => Dtype::U8,
         _ => return None,
     })
 }

@@ -2,12 +2,18 @@
 
 use super::{malformed, storage_class};
 use embral_types::{Dtype, Error, ErrorKind, Result};
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, btree_map::Entry},
+    rc::Rc,
+};
 
-/// Opcodes of a program; the state dict of a linear layer has about sixty.
-const MOST_STEPS: usize = 2_000;
-/// Bytes of a program.
-const MOST_BYTES: usize = 64 << 10;
+/// Opcodes of a program; a tensor takes about thirty.
+const MOST_STEPS: usize = 1 << 20;
+/// Bytes of a program; a tensor takes about two hundred.
+const MOST_BYTES: usize = 8 << 20;
+/// How deep tuples lie in tuples.
+const DEEPEST: usize = 8;
 /// Axes of a tensor.
 const MOST_AXES: usize = 8;
 
@@ -32,26 +38,35 @@ enum Value {
     Int(i64),
     Text(Rc<str>),
     Name(Rc<str>),
-    Tuple(Rc<[Value]>),
+    /// And how deep tuples lie in it.
+    Tuple(Rc<[Value]>, usize),
     Dict(Items),
     Storage(Dtype, Rc<str>),
     Tensor(Rc<Found>),
 }
 
 /// Runs a program; the tensors of the dictionary that it ends with, by name.
-pub(super) fn state_dict(program: &[u8]) -> Result<Vec<(String, Found)>> {
+pub(super) fn state_dict(program: &[u8]) -> Result<BTreeMap<String, Found>> {
     if program.len() > MOST_BYTES {
         return Err(refused(format!("expected at most {MOST_BYTES} bytes of pickle, found {}", program.len())));
     }
-    let mut machine = Machine { rest: program, stack: Vec::new(), memo: Vec::new() };
+    let mut machine = Machine { rest: program, stack: Vec::new(), memo: Vec::new(), most_memo: program.len() };
     for _ in 0..MOST_STEPS {
         if let Some(end) = machine.step()? {
             let Value::Dict(items) = end else { return Err(refused("expected a dictionary of tensors at its end")) };
-            let tensor = |(key, value): &(Value, Value)| match (key, value) {
-                (Value::Text(name), Value::Tensor(found)) => Ok((name.to_string(), (**found).clone())),
-                _ => Err(refused("expected names and tensors in the dictionary")),
-            };
-            return items.borrow().iter().map(tensor).collect();
+            let mut tensors = BTreeMap::new();
+            for item in items.borrow().iter() {
+                let (Value::Text(name), Value::Tensor(found)) = item else {
+                    return Err(refused("expected names and tensors in the dictionary"));
+                };
+                match tensors.entry(name.to_string()) {
+                    Entry::Vacant(place) => {
+                        place.insert((**found).clone());
+                    }
+                    Entry::Occupied(twice) => return Err(refused(format!("{} comes twice", twice.key()))),
+                }
+            }
+            return Ok(tensors);
         }
     }
     Err(refused(format!("expected an end within {MOST_STEPS} steps")))
@@ -59,13 +74,15 @@ pub(super) fn state_dict(program: &[u8]) -> Result<Vec<(String, Found)>> {
 
 fn refused(message: impl Into<String>) -> Error {
     let message = format!("no state dict of plain tensors: {}", message.into());
-    Error::new(ErrorKind::Unsupported, message).hint("save the layer as safetensors")
+    Error::new(ErrorKind::Unsupported, message).hint("save it again, as safetensors")
 }
 
 struct Machine<'a> {
     rest: &'a [u8],
     stack: Vec<Value>,
     memo: Vec<Option<Value>>,
+    /// Places of the memo: no more than the program has bytes.
+    most_memo: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -110,15 +127,15 @@ impl<'a> Machine<'a> {
                 self.stack.push(Value::Name(format!("{module}.{name}").into()));
             }
             b'}' => self.stack.push(Value::Dict(Items::default())),
-            b')' => self.stack.push(Value::Tuple(Rc::new([]))),
+            b')' => self.tuple(Vec::new())?,
             b't' => {
                 let items = self.above_mark()?;
-                self.stack.push(Value::Tuple(items.into()));
+                self.tuple(items)?;
             }
             0x85..=0x87 => {
                 let from = self.stack.len().checked_sub(usize::from(code - 0x84)).ok_or_else(empty)?;
                 let items: Vec<Value> = self.stack.drain(from..).collect();
-                self.stack.push(Value::Tuple(items.into()));
+                self.tuple(items)?;
             }
             b'q' => {
                 let at = self.bytes(1)?[0].into();
@@ -210,9 +227,20 @@ impl<'a> Machine<'a> {
         Ok(items)
     }
 
+    /// To be freed, a tuple frees those in it, each within the one before.
+    fn tuple(&mut self, items: Vec<Value>) -> Result<()> {
+        let depth = |value: &Value| if let Value::Tuple(_, depth) = value { *depth } else { 0 };
+        let depth = 1 + items.iter().map(depth).max().unwrap_or(0);
+        if depth > DEEPEST {
+            return Err(refused(format!("expected tuples in at most {DEEPEST} others")));
+        }
+        self.stack.push(Value::Tuple(items.into(), depth));
+        Ok(())
+    }
+
     fn keep(&mut self, at: usize) -> Result<()> {
-        if at >= MOST_STEPS {
-            return Err(refused(format!("expected at most {MOST_STEPS} values to be remembered")));
+        if at >= self.most_memo {
+            return Err(refused(format!("expected at most {} values to be remembered", self.most_memo)));
         }
         let top = self.stack.last().cloned().ok_or_else(empty)?;
         if self.memo.len() <= at {
@@ -228,8 +256,12 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn put(&mut self, pairs: Vec<(Value, Value)>) -> Result<()> {
-        // A dictionary within itself would never be freed.
+    fn put(&mut self, mut pairs: Vec<(Value, Value)>) -> Result<()> {
+        // What a dictionary in a dictionary holds, such as the versions of modules, is no tensor by name; and one within itself would
+        // never be freed.
+        for (_, value) in pairs.iter_mut().filter(|(_, value)| matches!(value, Value::Dict(_))) {
+            *value = Value::Nothing;
+        }
         let plain = |value: &Value| matches!(value, Value::Text(_) | Value::Tensor(_) | Value::Int(_) | Value::Nothing);
         if !pairs.iter().all(|(key, value)| plain(key) && plain(value)) {
             return Err(refused("expected names and tensors in the dictionary"));
@@ -243,13 +275,14 @@ impl<'a> Machine<'a> {
 
     /// BINPERSID: `("storage", class, name, device, values)`.
     fn storage(&mut self) -> Result<()> {
-        let Value::Tuple(parts) = self.pop()? else { return Err(refused("expected a storage")) };
+        let Value::Tuple(parts, _) = self.pop()? else { return Err(refused("expected a storage")) };
         let [Value::Text(kind), Value::Name(class), Value::Text(name), Value::Text(_), Value::Int(_)] = &parts[..]
         else {
             return Err(refused("expected a storage"));
         };
         let dtype = class.strip_prefix("torch.").and_then(storage_class).filter(|_| &**kind == "storage");
-        let dtype = dtype.ok_or_else(|| refused(format!("expected a storage of floats, found {class:?}")))?;
+        let dtype =
+            dtype.ok_or_else(|| refused(format!("expected a storage of numbers that are known, found {class:?}")))?;
         let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !plain {
             return Err(refused(format!("expected the name of a storage, found {name:?}")));
@@ -260,7 +293,7 @@ impl<'a> Machine<'a> {
 
     /// REDUCE: the three names that a state dict calls.
     fn call(&mut self) -> Result<()> {
-        let (Value::Tuple(arguments), Value::Name(name)) = (self.pop()?, self.pop()?) else {
+        let (Value::Tuple(arguments, _), Value::Name(name)) = (self.pop()?, self.pop()?) else {
             return Err(refused("expected a call of a name"));
         };
         let made = match (&*name, &arguments[..]) {
@@ -270,7 +303,7 @@ impl<'a> Machine<'a> {
                 [Value::Storage(dtype, storage), Value::Int(offset), shape, strides, ..],
             ) => {
                 let (shape, strides) = (numbers(shape)?, numbers(strides)?);
-                if strides != dense_strides(&shape) {
+                if !are_dense(&shape, &strides) {
                     return Err(refused("expected a tensor whose values lie in their order"));
                 }
                 let offset = usize::try_from(*offset).map_err(|_| refused("expected a place in a storage"))?;
@@ -290,7 +323,7 @@ fn empty() -> Error {
 
 fn numbers(value: &Value) -> Result<Vec<usize>> {
     let items = match value {
-        Value::Tuple(items) if items.len() <= MOST_AXES => items,
+        Value::Tuple(items, _) if items.len() <= MOST_AXES => items,
         _ => return Err(refused("expected the sizes of a tensor")),
     };
     let size = |item: &Value| match item {
@@ -300,11 +333,13 @@ fn numbers(value: &Value) -> Result<Vec<usize>> {
     items.iter().map(size).collect()
 }
 
-/// The strides of a tensor whose last axis is the innermost; of a size that no memory holds, 0.
-fn dense_strides(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1usize; shape.len()];
-    for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis].checked_mul(shape[axis].max(1)).unwrap_or(0);
-    }
-    strides
+/// Whether the last axis is the innermost. The stride of an axis of one value is never used.
+fn are_dense(shape: &[usize], strides: &[usize]) -> bool {
+    let mut dense = Some(1usize);
+    let same = |(&size, &stride): (&usize, &usize)| {
+        let fits = size <= 1 || dense == Some(stride);
+        dense = dense.and_then(|dense| dense.checked_mul(size.max(1)));
+        fits
+    };
+    shape.len() == strides.len() && shape.iter().zip(strides).rev().all(same)
 }

@@ -264,7 +264,7 @@ pub(super) fn linear(folder: &Path) -> Result<Option<MultiVectorSpec>> {
 
 /// The shape of a matrix in a file.
 fn matrix(weights: &Path, name: &str) -> Result<(usize, usize)> {
-    match embral_formats::open_layer(weights)?.get(name)?.shape() {
+    match embral_formats::open(weights)?.get(name)?.shape() {
         &[outputs, inputs] if limit::WIDTH.contains(&outputs) && limit::WIDTH.contains(&inputs) => {
             Ok((outputs, inputs))
         }

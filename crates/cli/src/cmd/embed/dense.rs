@@ -46,8 +46,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
         chunks: plan.chunks.is_some_and(Chunks::rows),
     };
     let journal = || {
-        let mut probe = embedder.embed_batch_as(&[run::PROBE], prompt)?.into_vec();
-        probe.truncate(run::PROBE_COMPONENTS);
+        let probe = run::probe(|text| Ok(embedder.embed_batch_as(&[text], prompt)?.into_vec()))?;
         let settings = settings(flags, &embedder, embedder.prompt_text(prompt)?, &plan, ranges.as_ref());
         Ok(Journal::new(settings, probe))
     };

@@ -12,6 +12,7 @@ use crate::{
     progress::{Progress, Voice, grouped},
 };
 use anyhow::{Context, Result};
+use embral::{Error, ErrorKind};
 use std::{
     fs,
     sync::atomic::{AtomicBool, Ordering},
@@ -21,9 +22,21 @@ use std::{
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// The text whose vector a resumed run is compared by.
-pub(super) const PROBE: &str = "The same model gives this sentence the same vector.";
+const PROBE: &str = "The same model gives this sentence the same vector.";
 /// Components of it that are kept.
-pub(super) const PROBE_COMPONENTS: usize = 16;
+const PROBE_COMPONENTS: usize = 16;
+
+/// What the journal of an output tells a model by, of the numbers that it makes of a text: a sentence, or nothing where a longer text is
+/// an error.
+pub(super) fn probe(numbers: impl Fn(&str) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    let too_long = |e: &anyhow::Error| e.downcast_ref().is_some_and(|e: &Error| e.kind() == ErrorKind::TooLong);
+    let mut probe = match numbers(PROBE) {
+        Err(e) if too_long(&e) => numbers("")?,
+        numbers => numbers?,
+    };
+    probe.truncate(PROBE_COMPONENTS);
+    Ok(probe)
+}
 
 /// A run whose input is open.
 pub(super) struct Run {

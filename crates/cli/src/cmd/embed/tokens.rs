@@ -2,7 +2,7 @@
 
 use super::{
     flags::Flags,
-    run::{self, PROBE, PROBE_COMPONENTS, Run},
+    run::{self, Run},
 };
 use crate::{
     failure::usage,
@@ -80,7 +80,7 @@ pub(super) fn run(flags: &Flags) -> Result<()> {
         ] {
             settings.insert(flag.to_owned(), value);
         }
-        Ok(Journal::new(settings, model.probe(prompt)?))
+        Ok(Journal::new(settings, run::probe(|text| model.numbers(text, prompt))?))
     };
     let mut profile = Profile::default();
     let leftovers = run.run(flags, &plan, layout, 1, journal, |records| {
@@ -157,13 +157,12 @@ impl Model {
         })
     }
 
-    /// Some numbers that tell this model from others.
-    fn probe(&self, prompt: Prompt<'_>) -> Result<Vec<f32>> {
-        let (outputs, _) = self.embed(&[PROBE], prompt)?;
+    /// All that it makes of a text.
+    fn numbers(&self, text: &str, prompt: Prompt<'_>) -> Result<Vec<f32>> {
+        let (outputs, _) = self.embed(&[text], prompt)?;
         let mut numbers = outputs.dense.into_vec();
         numbers.extend(outputs.sparse.into_iter().flat_map(|row| row.weights));
         numbers.extend(outputs.multi_vector.into_iter().flat_map(Embeddings::into_vec));
-        numbers.truncate(PROBE_COMPONENTS);
         Ok(numbers)
     }
 }

@@ -125,7 +125,7 @@ fn a_model_is_found_by_its_weights_and_what_lies_beside_them() {
     assert!(several.to_string().contains("a/, b/"), "{several}");
     let none = find(&["a.py"]).unwrap_err();
     assert!(none.to_string().contains("model.safetensors"), "{none}");
-    let foreign = find(&["x/config.json", "x/pytorch_model.bin"]).unwrap_err();
+    let foreign = find(&["x/config.json", "x/tf_model.h5"]).unwrap_err();
     assert!(foreign.to_string().contains("not read"), "{foreign}");
 }
 

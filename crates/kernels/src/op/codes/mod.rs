@@ -1,8 +1,8 @@
 //! Scores of vectors of one bit or one byte a component with one query: what a search reads all of them for.
 //!
-//! Each byte is read once, and a core counts or multiplies faster than memory feeds it (on one core of a Zen 5, from its caches: 30 to
-//! 100 GB/s), so that a search over more than the caches hold takes the time of reading it. Integers are summed exactly: every variant
-//! gives the same bits.
+//! Each byte is read once. Of rows of 128 bytes and more a core scores as many as it could add the bytes of in the same time, so that
+//! a search over more than the caches hold takes the time of reading it; of shorter rows about half as many, as the sum of each row is
+//! put together by itself. Integers are summed exactly: every variant gives the same bits.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -1,6 +1,5 @@
-//! A model in several safetensors files under one `model.safetensors.index.json`.
+//! A model in several files under one index: `model.safetensors.index.json`, or `pytorch_model.bin.index.json`.
 
-use super::SafetensorsFile;
 use crate::Weights;
 use embral_types::{Error, ErrorKind, Result, Tensor};
 use serde::{
@@ -43,15 +42,14 @@ impl ShardIndex {
 }
 
 /// A model in several files.
-#[derive(Debug)]
-pub struct ShardedSafetensors {
+pub struct Sharded {
     index: PathBuf,
-    shards: Vec<SafetensorsFile>,
+    shards: Vec<Box<dyn Weights>>,
     /// Tensor name to shard.
     places: BTreeMap<String, usize>,
 }
 
-impl ShardedSafetensors {
+impl Sharded {
     /// Reads an index and maps its shards, which lie beside it.
     pub fn open(index: &Path) -> Result<Self> {
         let size = fs::metadata(index).map_err(|e| Error::io("cannot read", index, e))?.len();
@@ -63,13 +61,13 @@ impl ShardedSafetensors {
         let map = ShardIndex::from_bytes(index, &bytes)?.weight_map;
 
         let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut shards: Vec<SafetensorsFile> = Vec::new();
+        let mut shards: Vec<Box<dyn Weights>> = Vec::new();
         let mut places = BTreeMap::new();
         for (tensor, name) in &map {
             let number = match numbers.get(name.as_str()) {
                 Some(&number) => number,
                 None => {
-                    let shard = SafetensorsFile::open(&index.with_file_name(name)).map_err(|e| {
+                    let shard = crate::open_file(&index.with_file_name(name)).map_err(|e| {
                         e.hint(format!("{} names this shard: download the model again", index.display()))
                     })?;
                     shards.push(shard);
@@ -88,7 +86,7 @@ impl ShardedSafetensors {
     }
 }
 
-impl Weights for ShardedSafetensors {
+impl Weights for Sharded {
     fn get(&self, name: &str) -> Result<Tensor<'_>> {
         match self.places.get(name) {
             Some(&shard) => self.shards[shard].get(name),
