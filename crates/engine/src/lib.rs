@@ -35,6 +35,7 @@ mod pairs;
 mod profile;
 mod prompt;
 pub mod quantize;
+pub mod queue;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reranker;

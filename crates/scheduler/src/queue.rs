@@ -75,7 +75,7 @@ const LATE: f64 = 1.2;
 /// the last turn named, and [`Queue::complete`], [`Queue::fail`] or [`Queue::give_back`] once for every batch.
 ///
 /// A request that was accepted ends once: it is in what [`Queue::complete`] returns (all of its sequences are computed), in what
-/// [`Queue::fail`] returns, in [`Turn::expired`], or [`Queue::cancel`] returned true for it.
+/// [`Queue::fail`] returns, in [`Turn::expired`], or [`Queue::cancel`] or [`Queue::reject`] returned true for it.
 #[derive(Debug)]
 pub struct Queue {
     pub(crate) config: QueueConfig,
@@ -144,6 +144,14 @@ impl Queue {
     pub fn cancel(&mut self, id: RequestId) -> bool {
         let open = self.end(id);
         self.totals.cancelled += u64::from(open);
+        open
+    }
+
+    /// Ends a request that failed by itself, such as one whose text the model does not take; the others of its batch go on. False where
+    /// it has ended already. O(log requests).
+    pub fn reject(&mut self, id: RequestId) -> bool {
+        let open = self.end(id);
+        self.totals.failed += u64::from(open);
         open
     }
 
@@ -259,6 +267,11 @@ impl Queue {
     /// From now on accepts nothing, and lets what waits go at once.
     pub fn close(&mut self) {
         self.closed = true;
+    }
+
+    /// Whether it is being shut down.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether a request has not ended.

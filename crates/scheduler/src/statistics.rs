@@ -59,7 +59,7 @@ pub struct Totals {
     pub refused: [u64; Refusal::ALL.len()],
     /// Requests answered.
     pub done: u64,
-    /// Requests that ended with a batch that failed.
+    /// Requests that ended with a batch that failed, or failed by themselves.
     pub failed: u64,
     /// Requests whose deadline passed.
     pub expired: u64,

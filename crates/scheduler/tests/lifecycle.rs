@@ -14,6 +14,7 @@ use std::{
 enum Event {
     Submit { tenant: u64, priority: usize, lengths: Vec<u32>, deadline: Option<u64> },
     Cancel(usize),
+    Reject(usize),
     Turn,
     Complete(usize),
     Fail(usize),
@@ -27,6 +28,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => submit.prop_map(|(tenant, priority, lengths, deadline)| Event::Submit { tenant, priority, lengths, deadline }),
         2 => any::<prop::sample::Index>().prop_map(|i| Event::Cancel(i.index(1000))),
+        1 => any::<prop::sample::Index>().prop_map(|i| Event::Reject(i.index(1000))),
         5 => Just(Event::Turn),
         3 => (0_usize..4).prop_map(Event::Complete),
         1 => (0_usize..4).prop_map(Event::Fail),
@@ -180,6 +182,11 @@ proptest! {
                 Event::Cancel(at) => if let Some(id) = ids.get(at % ids.len().max(1)) {
                     let open = model.open.contains_key(id);
                     prop_assert_eq!(queue.cancel(*id), open);
+                    if open { model.end(&[*id]); }
+                },
+                Event::Reject(at) => if let Some(id) = ids.get(at % ids.len().max(1)) {
+                    let open = model.open.contains_key(id);
+                    prop_assert_eq!(queue.reject(*id), open);
                     if open { model.end(&[*id]); }
                 },
                 Event::Turn => { model.turn(&mut queue, now); }
