@@ -384,6 +384,48 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Between the arrival of a sequence and its turn, no more is served than fair queueing allows, whatever else comes. With `A` the charge
+        /// of its own flow up to it, `T` tenants of weight 1, weights `w` of classes and no item above `l`, and one item of each level for
+        /// what a flow was served ahead of the virtual time before:
+        /// its class has `W_c ≤ T (A + 3 l)`, and all have `Σ_k w_k (W_c + 2 l) / w_c + l`.
+        #[test]
+        fn nobody_starves(
+            steps in proptest::collection::vec((0_u64..3, 0_usize..3, proptest::collection::vec(1_u32..300, 1..5), 0_usize..6), 1..150),
+        ) {
+            let (cost, weights, tenants) = (CostModel::default(), [16.0, 4.0, 1.0], 3.0);
+            let longest = cost.charge(300);
+            let mut waiting = Waiting::new(cost, weights);
+            let (mut served, mut due) = (0.0, HashMap::new());
+            let mut flows: HashMap<FlowKey, f64> = HashMap::new();
+            let rest = (0, 0, Vec::new(), usize::MAX);
+            for (number, (tenant, class, lengths, serve)) in steps.into_iter().chain([rest]).enumerate() {
+                let id = RequestId(number as u64);
+                let priority = Priority::ALL[class];
+                for (index, tokens) in lengths.iter().enumerate() {
+                    let ahead = flows.entry((priority, Tenant(tenant))).or_default();
+                    *ahead += cost.charge(*tokens);
+                    let of_class = tenants * (*ahead + 3.0 * longest);
+                    let all: f64 = weights.iter().map(|w| w * (of_class + 2.0 * longest) / weights[class] + longest).sum();
+                    due.insert((id, index), served + all);
+                }
+                if !lengths.is_empty() {
+                    waiting.insert(id, request(tenant, priority, lengths));
+                }
+                for _ in 0..serve {
+                    let Some(first) = waiting.first() else { break };
+                    let open = &waiting.open[&first.request];
+                    *flows.get_mut(&(open.priority, open.tenant)).unwrap() -= cost.charge(first.tokens);
+                    waiting.take(first);
+                    served += cost.charge(first.tokens);
+                    let bound = due.remove(&(first.request, first.index)).unwrap();
+                    prop_assert!(served <= bound, "{first:?}: {served} of {bound}");
+                }
+            }
+            prop_assert!(due.is_empty());
+        }
+    }
+
     #[test]
     fn the_high_class_is_first_and_the_low_one_has_its_share() {
         let mut waiting = filled(&[(1, 2, vec![10; 2100]), (2, 0, vec![10; 2100])]);
