@@ -52,3 +52,77 @@ impl Queue {
         Err([Some(aged), start, expiry].into_iter().flatten().min())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CostModel, Preset, QueueConfig, Request};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A queue of a model whose batches take so many seconds besides 0.2 ms a token, tuned for throughput: 1024 tokens, 5 ms.
+    fn queue(seconds_per_batch: f64) -> Queue {
+        let cost = CostModel { seconds_per_batch, ..CostModel::default() };
+        Queue::new(QueueConfig::preset(Preset::Throughput, cost)).unwrap()
+    }
+
+    fn submit(queue: &mut Queue, request: Request) {
+        queue.submit(Duration::ZERO, request).unwrap();
+    }
+
+    fn of(lengths: Vec<u32>) -> Request {
+        Request { lengths, ..Request::default() }
+    }
+
+    #[test]
+    fn nothing_goes_where_nothing_waits_or_all_slots_are_taken() {
+        let mut queue = queue(1e-3);
+        assert_eq!(queue.due(Duration::ZERO), Err(None));
+        submit(&mut queue, of(vec![10]));
+        queue.turn(Duration::ZERO);
+        submit(&mut queue, Request { deadline: Some(9 * MS), ..of(vec![10]) });
+        assert_eq!(queue.due(Duration::ZERO), Err(Some(9 * MS)));
+    }
+
+    #[test]
+    fn small_batches_go_at_once_where_they_keep_up() {
+        let mut queue = queue(1e-2);
+        submit(&mut queue, of(vec![10]));
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::KeepsUp));
+    }
+
+    #[test]
+    fn enough_is_enough() {
+        let mut queue = queue(1e-2);
+        // 0.01 s is a tenth of a batch of 0.1 s, which 422 tokens take.
+        submit(&mut queue, of(vec![10; 45]));
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::Enough));
+    }
+
+    #[test]
+    fn where_they_do_not_keep_up_the_oldest_waits_for_as_long_as_it_may() {
+        // 100 tokens in the first moment are 1,000 a second, and 0.1 s each time is too long for that.
+        let mut queue = queue(8e-2);
+        submit(&mut queue, of(vec![10; 10]));
+        assert_eq!(queue.due(Duration::ZERO), Err(Some(5 * MS)));
+        assert_eq!(queue.due(5 * MS), Ok(Reason::Age));
+        submit(&mut queue, Request { priority: Priority::High, ..of(vec![10]) });
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::Urgent));
+        queue.set_memory_pressure(0.85);
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::Memory));
+        submit(&mut queue, of(vec![100; 10]));
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::Full));
+        queue.close();
+        assert_eq!(queue.due(Duration::ZERO), Ok(Reason::Closing));
+    }
+
+    #[test]
+    fn a_deadline_that_is_near_ends_the_wait() {
+        let mut queue = queue(8e-2);
+        // The batch takes 0.1 s.
+        submit(&mut queue, Request { deadline: Some(206 * MS), ..of(vec![10; 10]) });
+        let Err(Some(start)) = queue.due(Duration::ZERO) else { panic!("it waits for company first") };
+        assert!(start > MS && start < 5 * MS, "{start:?}");
+        assert_eq!(queue.due(start), Ok(Reason::Deadline));
+    }
+}
