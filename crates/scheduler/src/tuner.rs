@@ -246,8 +246,10 @@ impl AdaptivePerformanceTuner {
         if !(rate.is_finite() && rate > 0.0 && batch.seconds > 0.0) {
             return;
         }
+        let present = batch.budget == self.budget() as f64;
         if batch.filled {
-            self.curve.observe(batch.budget, rate);
+            // Rounded to whole tokens, the smallest budgets are not the sizes of their steps.
+            self.curve.observe(if present { size(self.level) } else { batch.budget }, rate);
         }
         if batch.sequences >= 1.0 {
             let each = batch.charge / batch.sequences;
@@ -255,7 +257,7 @@ impl AdaptivePerformanceTuner {
             *mean += (each - *mean) / ROUND as f64;
         }
         // A batch of another budget, formed before the last move, belongs to the curve only.
-        if step(batch.budget) == self.level || !batch.filled {
+        if present || !batch.filled {
             if self.batches.len() == WINDOW {
                 self.batches.pop_front();
             }
@@ -428,6 +430,14 @@ mod tests {
             let got = mean_rate(machine, &budgets[3000..]);
             assert!(got > 0.9 * best, "{seed}: {got} of {best}, budget {}", tuner.budget());
         }
+    }
+
+    #[test]
+    fn it_leaves_the_smallest_budget_there_is() {
+        let config = TunerConfig { least_tokens: 1, first_tokens: 1, ..TunerConfig::preset(Preset::Throughput) };
+        let mut tuner = AdaptivePerformanceTuner::new(config).unwrap();
+        run(&mut tuner, MACHINE, 3000, 9);
+        assert!(tuner.budget() > 500, "{}", tuner.budget());
     }
 
     #[test]
