@@ -21,6 +21,7 @@ const ROWS: &[(&str, May)] = &[
     ("embral-tokenize", May::Use(&["embral-types"])),
     ("embral-models", May::Use(&["embral-types", "embral-formats"])),
     ("embral-backend", May::Use(&["embral-types"])),
+    ("embral-scheduler", May::Use(&["embral-types"])),
     ("embral-cpu", May::Use(&["embral-types", "embral-formats", "embral-kernels", "embral-backend"])),
     ("embral-onnx", May::Use(&["embral-types"])),
     ("embral-forward", May::Use(&["embral-types", "embral-formats", "embral-backend", "embral-models"])),

@@ -39,6 +39,7 @@ mod precision;
 mod profile;
 mod prompt;
 pub mod quantize;
+pub mod queue;
 mod ranking;
 #[cfg(feature = "remote")]
 pub mod remote;

@@ -21,7 +21,7 @@ const FOLDER: &str = "onnx";
 /// Whether a folder's ONNX graph is run, and which.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OnnxChoice {
-    /// `model.onnx` or `onnx/model.onnx`, where there are no weights in safetensors or GGUF.
+    /// `model.onnx` or `onnx/model.onnx`, where there are no weights that are read as such.
     #[default]
     IfAlone,
     /// `model.onnx` or `onnx/model.onnx`, whatever else there is.

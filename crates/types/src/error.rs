@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Network,
     /// A network is needed and offline mode is on.
     Offline,
+    /// More is asked for than there is room for now, or time: the same may succeed later.
+    Overloaded,
 }
 
 /// What went wrong (`kind` and message), where (file, tensor), what to do (hint), and the error underneath, if any.
