@@ -20,6 +20,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     report.step("lints", || {
         workspace::run(workspace::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
+    // The one feature that no default build has.
+    report.step("lints of the feature ort", || {
+        let ort = ["clippy", "--package", "embral-onnx", "--features", "ort", "--all-targets", "--", "-D", "warnings"];
+        workspace::run(workspace::cargo().args(ort))
+    });
     report.step("docs", || {
         let mut doc = workspace::cargo();
         doc.env("RUSTDOCFLAGS", "-D warnings");

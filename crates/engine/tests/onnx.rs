@@ -244,3 +244,35 @@ fn an_architecture_that_is_not_known_is_run_as_it_was_exported() {
     assert_eq!((exported.info().architecture.as_str(), exported.max_tokens()), ("brand_new", 32));
     close(&exported.embed_batch(&golden.texts).unwrap(), &expected);
 }
+
+#[test]
+fn a_prompt_that_is_left_out_of_the_pooling_needs_the_rows() {
+    let golden = Golden::load("tiny_bert_without_prompt");
+    let both = folder(&golden, &[("pooled.onnx", "model.onnx")]);
+    let exported = open(Config { onnx: OnnxChoice::Always, ..config(both.path()) });
+    assert!(exported.embed_batch_as(&golden.texts, Prompt::None).is_ok());
+    let prompt = golden.prompts.keys().next().expect("it has a prompt");
+    let e = exported.embed_batch_as(&golden.texts, Prompt::Name(prompt)).unwrap_err();
+    assert!(e.to_string().contains("leaves its prompt out of the pooling"), "{e}");
+}
+
+/// Of two graphs in one folder, opened by their paths, neither is given what the other computed.
+#[test]
+#[cfg(feature = "vector-cache")]
+fn vectors_are_kept_by_the_graph_that_gave_them() {
+    let golden = Golden::load("tiny_bert");
+    let both = folder(&golden, &[("rows.onnx", "onnx/a.onnx"), ("rows.onnx", "onnx/b.onnx")]);
+    let kept = tempfile::tempdir().unwrap();
+    let embed = |name: &str| {
+        let vector_cache = Some(embral::cache::VectorCache::in_folder(kept.path()));
+        let embedder = open(Config { vector_cache, ..config(&both.path().join("onnx").join(name)) });
+        let rows = embedder.embed_batch(&golden.texts).unwrap();
+        (rows, embedder.profile().cached)
+    };
+    let (first, none) = embed("a.onnx");
+    let (other, of_other) = embed("b.onnx");
+    let (again, all) = embed("a.onnx");
+    assert_eq!((none, of_other, all), (0, 0, golden.texts.len()));
+    assert_eq!(first, again);
+    close(&other, &first);
+}

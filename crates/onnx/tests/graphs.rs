@@ -8,6 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Damaged files of each graph.
+const ROUNDS: usize = 150;
+
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/graphs").join(name)
 }
@@ -104,6 +107,43 @@ fn bytes_that_are_no_graph_are_an_error() {
         assert!(e.to_string().contains("x.onnx"), "{e}");
     }
     assert!(open(&folder.path().join("none.onnx"), 1).is_err());
+}
+
+/// Bytes changed at random, the graph opened and run: an error or a graph, never the end of the process.
+#[test]
+fn damaged_graphs_are_errors_or_graphs() {
+    embral_types::silence_guarded();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.onnx");
+    let mut state = 1_u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    let (mut opened, mut refused) = (0, 0);
+    for name in ["both", "logits", "fixed_tokens", "unused_mask", "dynamic", "one_row"] {
+        let whole = fs::read(file(&format!("{name}.onnx"))).unwrap();
+        for _ in 0..ROUNDS {
+            let mut bytes = whole.clone();
+            for _ in 0..=random(3) {
+                let at = random(bytes.len());
+                bytes[at] = [random(256) as u8, bytes[at] ^ 1 << random(8), 0, 255][random(4)];
+            }
+            fs::write(&path, bytes).unwrap();
+            match open(&path, 1) {
+                Ok(graph) => {
+                    let rows = if graph.kind() == Kind::Rows { 3 } else { 1 };
+                    let _ = graph.run(&[1, 2, 3], &[0, 3], &mut vec![0.0; rows * graph.width()]);
+                    opened += 1;
+                }
+                Err(e) => {
+                    assert!(e.to_string().contains("damaged.onnx"), "{e}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(opened > 0 && refused > 0, "{opened} opened, {refused} refused");
 }
 
 /// The rows of `ids` in the table of the small graphs.

@@ -213,7 +213,7 @@ fn offline_errors_say_what_is_missing_and_what_to_do() {
 #[test]
 fn refusals_of_the_hub_are_explained() {
     let mut foreign = tiny();
-    foreign.files.remove("model.safetensors");
+    foreign.files.retain(|name, _| name != "model.safetensors" && name != "onnx/model.onnx");
     let server = Server::start("org/tiny", foreign);
     let setting = Setting::new(&server.url);
     let error = setting.store.resolve("org/tiny", ResolveOptions::default()).unwrap_err();
