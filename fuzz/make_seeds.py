@@ -351,6 +351,29 @@ def answer_seeds():
     write("answer", "cohere-cut-off", "\3" + compact({"embeddings": {"float": [[1, 2]]}})[:-7])
 
 
+def message(*fields):
+    """Fields of a protobuf message, each a number and its bytes."""
+
+    def varint(n):
+        return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
+
+    return b"".join(varint(number << 3 | 2) + varint(len(data)) + data for number, data in fields)
+
+
+def onnx_seeds():
+    graphs = GOLDENS.parents[2] / "onnx" / "tests" / "graphs"
+    for name in ("both", "cache", "dynamic", "external", "logits", "one_row", "unsigned_by_column"):
+        write("onnx", name, (graphs / f"{name}.onnx").read_bytes())
+    write("onnx", "cut-off", (graphs / "both.onnx").read_bytes()[:-40])
+    deep = b""
+    for _ in range(2000):
+        deep = message((1, message((5, message((6, deep))))))
+    write("onnx", "deep", message((7, deep)))
+    write("onnx", "no-graph", message((2, b"nobody")))
+    absurd = message((8, b"w")) + bytes([1 << 3]) + b"\xff" * 8 + b"\x7f"
+    write("onnx", "absurd-shape", message((7, message((5, absurd)))))
+
+
 def parquet_seeds():
     try:
         import pyarrow as pa
@@ -406,4 +429,5 @@ if __name__ == "__main__":
     archive_seeds()
     answer_seeds()
     reference_seeds()
+    onnx_seeds()
     parquet_seeds()

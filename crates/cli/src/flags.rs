@@ -233,7 +233,8 @@ pub(crate) fn fetch(config: &Config) -> Result<Option<PathBuf>> {
     let Some(name) = config.named() else { return Ok(None) };
     let mut download = Download::default();
     let revision = config.revision.as_deref();
-    let options = ResolveOptions { offline: config.offline, revision, progress: Some(&mut download) };
+    let onnx = config.onnx.clone();
+    let options = ResolveOptions { offline: config.offline, revision, onnx, progress: Some(&mut download) };
     Ok(Some(Store::open_default()?.resolve(name, options)?))
 }
 

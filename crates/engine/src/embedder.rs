@@ -355,6 +355,7 @@ fn open_remote(name: &str, _: &Config) -> Result<Model> {
 
 /// The folder of a model, wherever it comes from.
 pub(crate) fn locate(name: &str, config: &Config) -> Result<std::path::PathBuf> {
-    let options = ResolveOptions { offline: config.offline, revision: config.revision.as_deref(), progress: None };
+    let revision = config.revision.as_deref();
+    let options = ResolveOptions { offline: config.offline, revision, onnx: config.onnx.clone(), progress: None };
     Store::open_default()?.resolve(name, options)
 }

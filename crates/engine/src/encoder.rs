@@ -47,7 +47,7 @@ pub(crate) enum Body<B: Backend> {
     },
     Static(StaticTable<B>),
     #[cfg(feature = "onnx")]
-    Graph(crate::onnx::GraphBody),
+    Graph(Box<crate::onnx::GraphBody>),
 }
 
 impl<B: Backend> Body<B> {

@@ -73,6 +73,11 @@ pub use sparse::{SparseEmbedder, SparseEmbedding};
 #[doc = include_str!("../../../README.md")]
 pub struct Readme;
 
+/// Compiles the Rust of docs/onnx.md.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/onnx.md")]
+pub struct OnnxPage;
+
 /// Compiles the Rust of docs/remote.md.
 #[cfg(all(doctest, feature = "remote"))]
 #[doc = include_str!("../../../docs/remote.md")]

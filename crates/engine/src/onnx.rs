@@ -74,10 +74,11 @@ pub(crate) fn open(
     info.pooling = body.pooling.or(stated).unwrap_or(Pooling::Mean);
     info.max_tokens = max_tokens.unwrap_or(usize::MAX);
     info.device = body.graph.describe();
+    info.remarks = body.graph.remarks().to_vec();
     describe(&body, spec, &mut info);
     open::norm_before_cut(&backend, &mut heads, (info.hidden, &folder.root, &info.name), config)?;
     let tokenizer = tokenizer.with(open::token_options(folder, max_tokens, config))?;
-    let native = Native { backend, body: Body::Graph(body), heads, dims: 0, l2: false };
+    let native = Native { backend, body: Body::Graph(Box::new(body)), heads, dims: 0, l2: false };
     open::finish(native, tokenizer, info, folder.include_prompt, config)
 }
 

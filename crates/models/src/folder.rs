@@ -135,7 +135,8 @@ impl ModelFolder {
     /// As [`ModelFolder::read`], with a say in whether an ONNX graph is taken where there are weights too.
     pub fn read_with(root: &Path, choice: &OnnxChoice) -> Result<Self> {
         if onnx::is_onnx(root) && root.is_file() {
-            let file = root.canonicalize().map_err(|e| Error::io("cannot read", root, e))?;
+            // Links are not followed: a cache of models has files under other names than their links.
+            let file = std::path::absolute(root).map_err(|e| Error::io("cannot read", root, e))?;
             return Self::of_folder(&onnx::folder_of(root), &OnnxChoice::File(file));
         }
         match gguf::find(root)? {

@@ -1,11 +1,9 @@
 //! What there is to say about a graph without running it.
 
-use rten_onnx::onnx::{DataLocation, GraphProto, ModelProto, TensorProto};
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-};
+use crate::external::External;
+use embral_types::{Error, Result};
+use rten_onnx::onnx::{GraphProto, ModelProto, TensorProto};
+use std::path::Path;
 
 /// Bytes of each end of a tensor that [`Facts::sample`] holds.
 const SAMPLE: usize = 64;
@@ -37,8 +35,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Of a graph in `folder`, where constants may lie in files of their own.
-    pub(crate) fn of(model: &ModelProto, graph: &GraphProto, folder: &Path) -> Self {
+    /// Of a graph in `folder`, where constants may lie in files of their own; without a folder these are passed over.
+    pub(crate) fn of(model: &ModelProto, graph: &GraphProto, folder: Option<&Path>) -> Result<Self> {
         let standard = |domain: Option<&str>| domain.is_none_or(|d| d.is_empty() || d == "ai.onnx");
         let opset = model.opset_import.iter().find(|opset| standard(opset.domain.as_deref()));
         let mut facts = Self {
@@ -55,26 +53,31 @@ impl Facts {
             facts.sample.push(b';');
         }
         for tensor in &graph.initializer {
-            facts.add(tensor, folder);
+            facts.add(tensor, folder)?;
         }
-        facts
+        Ok(facts)
     }
 
-    fn add(&mut self, tensor: &TensorProto, folder: &Path) {
+    fn add(&mut self, tensor: &TensorProto, folder: Option<&Path>) -> Result<()> {
         let count = |n: usize, &d: &i64| n.saturating_mul(usize::try_from(d).unwrap_or(0));
         let count = tensor.dims.iter().fold(1, count);
         let head = format!("{:?} {:?} {:?};", tensor.name, tensor.data_type.map(|kind| kind.0), tensor.dims);
         self.parameters = self.parameters.saturating_add(count);
         self.sample.extend(head.into_bytes());
-        let bytes = match &tensor.raw_data {
-            Some(raw) => {
+        let external = folder.map_or(Ok(None), |folder| External::of(tensor, folder))?;
+        let bytes = match (external, &tensor.raw_data) {
+            (Some(external), _) => {
+                let ends = external.ends(SAMPLE as u64).map_err(|e| Error::io("cannot read", external.file(), e))?;
+                self.sample.extend(ends);
+                usize::try_from(external.length).unwrap_or(usize::MAX)
+            }
+            (None, Some(raw)) => {
                 let raw = raw.borrow();
                 self.sample.extend(&raw[..raw.len().min(SAMPLE)]);
                 self.sample.extend(&raw[raw.len().saturating_sub(SAMPLE)..]);
                 raw.len()
             }
-            None if tensor.data_location == Some(DataLocation::EXTERNAL) => self.add_external(tensor, folder),
-            None => {
+            (None, None) => {
                 let first = |values: usize| values.min(SAMPLE);
                 let floats = &tensor.float_data[..first(tensor.float_data.len())];
                 let ints = &tensor.int32_data[..first(tensor.int32_data.len())];
@@ -84,31 +87,6 @@ impl Facts {
             }
         };
         self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    /// The ends of a constant in a file of its own, and its bytes. What cannot be read fails when the graph is loaded.
-    fn add_external(&mut self, tensor: &TensorProto, folder: &Path) -> usize {
-        let value = |key: &str| {
-            let entry = tensor.external_data.iter().find(|entry| entry.key.as_deref() == Some(key));
-            entry.and_then(|entry| entry.value.as_deref())
-        };
-        let number = |key: &str| value(key).and_then(|text| text.parse::<u64>().ok());
-        let Some(location) = value("location") else { return 0 };
-        // A path that leads out of the folder is for the loader to refuse.
-        if Path::new(location).components().count() != 1 {
-            return 0;
-        }
-        let Ok(mut file) = File::open(folder.join(location)) else { return 0 };
-        let whole = file.metadata().map_or(0, |m| m.len());
-        let offset = number("offset").unwrap_or(0).min(whole);
-        let length = number("length").unwrap_or(whole - offset).min(whole - offset);
-        let end = length.min(SAMPLE as u64);
-        for at in [offset, offset + length - end] {
-            let mut bytes = Vec::new();
-            if file.seek(SeekFrom::Start(at)).is_ok() && (&mut file).take(end).read_to_end(&mut bytes).is_ok() {
-                self.sample.extend(bytes);
-            }
-        }
-        usize::try_from(length).unwrap_or(usize::MAX)
+        Ok(())
     }
 }

@@ -1,12 +1,12 @@
 //! A graph with its inputs and its output.
 
 use crate::{
-    Facts, integers, nesting,
-    runtime::{Pure, Runtime},
+    Facts, external, integers, nesting,
+    runtime::{self, Runtime},
     signature::Signature,
 };
 use embral_types::{Error, ErrorKind, Result, guarded};
-use rten_onnx::onnx::ModelProto;
+use rten_onnx::onnx::{GraphProto, ModelProto};
 use std::{
     fmt, fs,
     path::{Path, PathBuf},
@@ -43,6 +43,7 @@ pub struct Graph {
     file: PathBuf,
     signature: Signature,
     runtime: Box<dyn Runtime>,
+    remarks: Vec<String>,
     facts: Facts,
     kind: Kind,
     width: usize,
@@ -62,14 +63,26 @@ impl Graph {
         let bytes = fs::read(file).map_err(|e| Error::io("cannot read", file, e))?;
         let model = parse(&bytes)?;
         drop(bytes);
-        let graph = model.graph.as_ref().ok_or_else(|| malformed("expected a graph, found a model without one"))?;
+        let graph = of_model(&model)?;
         let signature = Signature::of(graph, wish)?;
-        let facts = Facts::of(&model, graph, file.parent().unwrap_or(Path::new("")));
-        integers::check(graph)?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        // The runtime makes room for as many bytes as a graph says a file has.
+        external::check(graph, folder)?;
+        let facts = Facts::of(&model, graph, Some(folder))?;
+        let right = integers::check(graph);
         drop(model);
-        let runtime = Box::new(Pure::open(file, &signature, facts.integers, threads)?);
-        let (kind, width) = probe(&*runtime, &signature)?;
-        Ok(Self { file: file.to_owned(), signature, runtime, facts, kind, width })
+        let probe: Vec<Vec<i64>> = signature.inputs.iter().map(|input| input.of(&[0; PROBE])).collect();
+        let wanted = runtime::Wanted {
+            file,
+            signature: &signature,
+            integers: facts.integers,
+            threads,
+            #[cfg(feature = "ort")]
+            probe: &probe,
+        };
+        let (runtime, remarks) = runtime::choose(&wanted, right)?;
+        let (kind, width) = output(&*runtime, &signature, &probe)?;
+        Ok(Self { file: file.to_owned(), signature, runtime, remarks, facts, kind, width })
     }
 
     /// What the output is.
@@ -100,6 +113,11 @@ impl Graph {
     /// What it runs on: the runtime and the hardware.
     pub fn describe(&self) -> String {
         self.runtime.describe()
+    }
+
+    /// What is worth saying once about what it runs on, each a line.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Runs the texts `ids[offsets[i]..offsets[i + 1]]`, each by itself; `out` takes `width` values for each token or each text, as
@@ -172,6 +190,24 @@ impl Graph {
     }
 }
 
+impl Facts {
+    /// Of the bytes of an ONNX file, without loading or running what is in it.
+    ///
+    /// # Errors
+    /// Where they are no ONNX file, or the graph is no embedding model, as far as its inputs, outputs and integers say.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let model = parse(bytes)?;
+        let graph = of_model(&model)?;
+        Signature::of(graph, Wish::Rows)?;
+        integers::check(graph)?;
+        Self::of(&model, graph, None)
+    }
+}
+
+fn of_model(model: &ModelProto) -> Result<&GraphProto> {
+    model.graph.as_ref().ok_or_else(|| malformed("expected a graph, found a model without one"))
+}
+
 /// The bytes of an ONNX file; hostile ones are an error, whatever the parser does with them.
 fn parse(bytes: &[u8]) -> Result<ModelProto> {
     if !nesting::is_shallow(bytes) {
@@ -183,9 +219,8 @@ fn parse(bytes: &[u8]) -> Result<ModelProto> {
 }
 
 /// The kind and the width of the output, out of a run.
-fn probe(runtime: &dyn Runtime, signature: &Signature) -> Result<(Kind, usize)> {
-    let inputs: Vec<Vec<i64>> = signature.inputs.iter().map(|input| input.of(&[0; PROBE])).collect();
-    match runtime.compute(&inputs, PROBE)?.0[..] {
+fn output(runtime: &dyn Runtime, signature: &Signature, probe: &[Vec<i64>]) -> Result<(Kind, usize)> {
+    match runtime.compute(probe, PROBE)?.0[..] {
         [1, width] if width > 0 => Ok((Kind::Vectors, width)),
         [1, PROBE, width] if width > 0 => Ok((Kind::Rows, width)),
         ref shape => Err(Error::new(

@@ -6,6 +6,7 @@
 //! row depends on no other text. Graphs of 8-bit integers with one scale for a whole input, as `quantize_dynamic` makes them, keep that
 //! promise too.
 
+mod external;
 mod facts;
 mod graph;
 mod integers;

@@ -7,6 +7,7 @@ mod failures;
 mod formats;
 mod forms;
 mod models;
+mod onnx;
 mod process;
 mod remote;
 mod resume;

@@ -1,6 +1,8 @@
 //! Which files a model needs, told from the names in a folder, an archive or a repository. Choosing them is for what fetches or
 //! imports models; whether a folder has them is asked in every build.
 
+use embral_models::OnnxChoice;
+
 /// Where the weights of a list of files are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weights {
@@ -8,6 +10,8 @@ pub(crate) enum Weights {
     One,
     /// `model.safetensors.index.json` and its shards.
     Sharded,
+    /// In an ONNX graph.
+    Graph,
     /// Only in formats that are not read, such as `pytorch_model.bin`.
     Foreign,
     /// Nowhere.
@@ -32,6 +36,9 @@ const ROOT: [&str; 15] = [
     "vocab.json",
     "vocab.txt",
 ];
+
+/// The graphs that need no name.
+const GRAPHS: [&str; 2] = ["model.onnx", "onnx/model.onnx"];
 
 pub(crate) const ONE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
@@ -77,6 +84,8 @@ pub(crate) fn weights(names: &[&str]) -> Weights {
         Weights::One
     } else if base(INDEX) {
         Weights::Sharded
+    } else if names.iter().any(|path| GRAPHS.contains(path)) {
+        Weights::Graph
     } else if names.iter().any(|path| foreign.iter().any(|end| path.ends_with(end))) {
         Weights::Foreign
     } else {
@@ -84,15 +93,34 @@ pub(crate) fn weights(names: &[&str]) -> Weights {
     }
 }
 
+/// The graph among `names` that `choice` means.
+pub(crate) fn graph<'a>(names: &[&'a str], choice: &OnnxChoice) -> Option<&'a str> {
+    let find = |wanted: &str| names.iter().copied().find(|path| *path == wanted);
+    match choice {
+        OnnxChoice::IfAlone if weights(names) != Weights::Graph => None,
+        OnnxChoice::IfAlone | OnnxChoice::Always => GRAPHS.iter().find_map(|graph| find(graph)),
+        OnnxChoice::File(file) => {
+            let file = file.to_str()?.replace('\\', "/");
+            find(&file).or_else(|| find(&format!("onnx/{file}")))
+        }
+    }
+}
+
 /// The files of `names` that the engine reads: configurations, tokeniser, weights, and the same of every module folder. Where
-/// there is one weight file, shards are left out.
+/// there is one weight file, shards are left out; a graph comes with the files of its constants, and alone where it is named.
 #[cfg(any(test, feature = "hub", feature = "import"))]
-pub(crate) fn needed<'a>(names: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn needed<'a>(names: &[&'a str], choice: &OnnxChoice) -> Vec<&'a str> {
     let one = weights(names) == Weights::One;
+    let graph = graph(names, choice);
+    let of_graph = |name: &str| {
+        let rest = graph.and_then(|graph| name.strip_prefix(graph));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_data") || rest.starts_with(".data"))
+    };
     let wanted = |name: &str| {
         ROOT.contains(&name)
             || name.starts_with("sentence_") && name.ends_with("_config.json")
             || name == ONE
+            || of_graph(name)
             || !one && (name == INDEX || is_shard(name))
     };
     let mut files: Vec<&str> = names
@@ -106,18 +134,25 @@ pub(crate) fn needed<'a>(names: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// What `names` lack to be a whole model, in words; empty where nothing is missing.
-pub(crate) fn missing(names: &[&str]) -> Vec<&'static str> {
+pub(crate) fn missing(names: &[&str], choice: &OnnxChoice) -> Vec<&'static str> {
     let has = |wanted: &str| names.iter().any(|path| *path == wanted || path.ends_with(&format!("/{wanted}")));
     let mut missing = vec![];
-    if !matches!(weights(names), Weights::One | Weights::Sharded) {
-        missing.push(ONE);
+    match graph(names, choice) {
+        Some(_) => {}
+        None if choice.is_named() => missing.push("the ONNX graph"),
+        None if matches!(weights(names), Weights::One | Weights::Sharded) => {}
+        None => missing.push(ONE),
     }
     let byte_pairs = has("vocab.json") && has("merges.txt");
     if !(has("tokenizer.json") || has("vocab.txt") || byte_pairs) {
         missing.push("tokenizer.json");
     }
     // A bare static embedding is weights and tokeniser alone; a model of one tokeniser and sharded weights is not.
-    if !has("config.json") && !has("modules.json") && !has("config_sentence_transformers.json") {
+    if graph(names, choice).is_none()
+        && !has("config.json")
+        && !has("modules.json")
+        && !has("config_sentence_transformers.json")
+    {
         missing.push("config.json");
     }
     missing
@@ -148,7 +183,7 @@ mod tests {
             "model-00001-of-00002.safetensors",
         ];
         assert_eq!(
-            needed(&names),
+            needed(&names, &OnnxChoice::IfAlone),
             [
                 "1_Pooling/config.json",
                 "2_Dense/config.json",
@@ -160,17 +195,41 @@ mod tests {
                 "tokenizer.json",
             ]
         );
-        assert!(missing(&names).is_empty());
+        assert!(missing(&names, &OnnxChoice::IfAlone).is_empty());
+    }
+
+    #[test]
+    fn graphs_come_where_they_are_asked_for_or_alone() {
+        let graphs = ["onnx/model.onnx", "onnx/model.onnx_data", "onnx/model_O2.onnx", "onnx/model.onnx.md"];
+        let with = |more: &[&'static str]| [&["config.json", "tokenizer.json"], &graphs[..], more].concat();
+        let (both, alone) = (with(&[ONE]), with(&[]));
+        let graphs = |names: &[&'static str], choice: &OnnxChoice| -> Vec<&'static str> {
+            needed(names, choice).into_iter().filter(|name| name.contains("onnx")).collect()
+        };
+        let named = |name: &str| OnnxChoice::File(name.into());
+        let whole = ["onnx/model.onnx", "onnx/model.onnx_data"];
+        assert!(graphs(&both, &OnnxChoice::IfAlone).is_empty());
+        assert_eq!(graphs(&both, &OnnxChoice::Always), whole);
+        assert_eq!(graphs(&alone, &OnnxChoice::IfAlone), whole);
+        for name in ["model_O2.onnx", "onnx/model_O2.onnx"] {
+            assert_eq!(graphs(&both, &named(name)), ["onnx/model_O2.onnx"]);
+        }
+        assert_eq!((weights(&alone), missing(&alone, &OnnxChoice::IfAlone)), (Weights::Graph, vec![]));
+        assert_eq!(missing(&both, &named("model_O3.onnx")), ["the ONNX graph"]);
+        assert_eq!(missing(&["onnx/model.onnx"], &OnnxChoice::Always), ["tokenizer.json"]);
     }
 
     #[test]
     fn weights_are_found_in_each_layout() {
         let sharded = ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "config.json"];
-        assert_eq!((weights(&sharded), needed(&sharded).len()), (Weights::Sharded, 3));
+        assert_eq!((weights(&sharded), needed(&sharded, &OnnxChoice::IfAlone).len()), (Weights::Sharded, 3));
         assert_eq!(weights(&["0_StaticEmbedding/model.safetensors"]), Weights::One);
         assert_eq!(weights(&["2_Dense/model.safetensors", "pytorch_model.bin"]), Weights::Foreign);
         assert_eq!(weights(&["config.json"]), Weights::None);
-        assert_eq!(missing(&["config.json", "pytorch_model.bin"]), ["model.safetensors", "tokenizer.json"]);
+        assert_eq!(
+            missing(&["config.json", "pytorch_model.bin"], &OnnxChoice::IfAlone),
+            ["model.safetensors", "tokenizer.json"]
+        );
         assert!(!is_shard("model-x-of-1.safetensors") && is_shard("model-1-of-1.safetensors"));
     }
 }

@@ -3,7 +3,8 @@
 //! Every file of a snapshot is taken at one commit, each is checked against its length and, where the hub gives one, its
 //! SHA-256, and the reference that makes the snapshot visible is written last.
 
-use super::{Environment, Progress, files, name, snapshot};
+use super::{Environment, Progress, ResolveOptions, files, name, snapshot};
+use embral_models::OnnxChoice;
 use embral_types::{Error, ErrorKind, Result};
 use hf_hub::{
     Cache, Repo, RepoType,
@@ -36,19 +37,20 @@ pub(crate) fn fetch(
     environment: &Environment,
     repo: &str,
     revision: &str,
-    mut progress: Option<&mut dyn Progress>,
+    options: ResolveOptions<'_>,
 ) -> Result<PathBuf> {
+    let ResolveOptions { onnx, mut progress, .. } = options;
     let hub = Hub::new(environment, repo)?;
     let info = hub.at(revision).info().map_err(|e| hub.failed(&e, revision))?;
     name::check_revision(&info.sha)?;
     let names: Vec<&str> = info.siblings.iter().map(|s| s.rfilename.as_str()).collect();
-    hub.check(&names)?;
+    hub.check(&names, &onnx)?;
     let folder = snapshot::repo_folder(&environment.hub_cache, repo);
     let snapshot = folder.join("snapshots").join(&info.sha);
-    for file in files::needed(&names) {
+    for file in files::needed(&names, &onnx) {
         hub.file(&folder, &snapshot, &info.sha, file, &mut progress)?;
     }
-    let missing = snapshot::missing(&snapshot);
+    let missing = snapshot::missing(&snapshot, &onnx);
     if !missing.is_empty() {
         let message = format!("{repo} lacks {}", missing.join(", "));
         return Err(Error::new(ErrorKind::Unsupported, message).in_file(snapshot));
@@ -89,9 +91,19 @@ impl<'a> Hub<'a> {
         self.api.repo(Repo::with_revision(self.repo.to_owned(), RepoType::Model, revision.to_owned()))
     }
 
-    fn check(&self, names: &[&str]) -> Result<()> {
+    fn check(&self, names: &[&str], onnx: &OnnxChoice) -> Result<()> {
+        if files::graph(names, onnx).is_some() {
+            return Ok(());
+        }
+        if onnx.is_named() {
+            let graphs: Vec<&str> = names.iter().copied().filter(|name| name.ends_with(".onnx")).collect();
+            let message = format!("{} has no such ONNX graph; it has {}", self.repo, graphs.join(", "));
+            return Err(
+                Error::new(ErrorKind::NotFound, message).hint("name one of them (--onnx=FILE), or leave --onnx out")
+            );
+        }
         let message = match files::weights(names) {
-            files::Weights::One | files::Weights::Sharded => return Ok(()),
+            files::Weights::One | files::Weights::Sharded | files::Weights::Graph => return Ok(()),
             files::Weights::Foreign => "has weights only in formats that are not read (such as pytorch_model.bin)",
             files::Weights::None => "has no weights",
         };

@@ -4,6 +4,7 @@ use super::{
     archive::{self, Form, Limits},
     files, name, snapshot,
 };
+use embral_models::OnnxChoice;
 use embral_types::{Error, ErrorKind, Result};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -109,7 +110,7 @@ fn unpack(file: &Path, form: Form, found: &Found, limits: &Limits, into: &Path) 
         files += 1;
         Ok(())
     })?;
-    let missing = snapshot::missing(into);
+    let missing = snapshot::missing(into, &OnnxChoice::IfAlone);
     if missing.is_empty() {
         return Ok((files, bytes));
     }
@@ -159,7 +160,7 @@ fn find(entries: &[String]) -> Result<Found> {
         let described = has("config.json") || has("modules.json") || has("tokenizer.json");
         match files::weights(names) {
             _ if roots.iter().any(below) || !described => {}
-            files::Weights::One | files::Weights::Sharded => roots.push(root),
+            files::Weights::One | files::Weights::Sharded | files::Weights::Graph => roots.push(root),
             files::Weights::Foreign if has("config.json") => foreign.push(*root),
             files::Weights::Foreign | files::Weights::None => {}
         }
@@ -168,11 +169,11 @@ fn find(entries: &[String]) -> Result<Found> {
         [root] => {
             let names = &folders[root];
             let papers = names.iter().filter(|name| PAPERS.contains(name));
-            let files = files::needed(names).into_iter().chain(papers.copied());
+            let files = files::needed(names, &OnnxChoice::IfAlone).into_iter().chain(papers.copied());
             Ok(Found { root: (*root).to_owned(), files: files.map(|name| format!("{root}{name}")).collect() })
         }
         [] => {
-            let looked = "looked for a folder with model.safetensors (or its index) and config.json, modules.json or tokenizer.json";
+            let looked = "looked for a folder with model.safetensors (or its index) or model.onnx, and config.json, modules.json or tokenizer.json";
             let message = match foreign.first() {
                 Some(root) => format!("{root:?} holds weights only in formats that are not read: {looked}"),
                 None => format!("there is no model in it: {looked}"),

@@ -30,7 +30,7 @@ pub use environment::Environment;
 pub use import::Imported;
 pub use packed::PackedFolder;
 
-use embral_models::catalogue;
+use embral_models::{OnnxChoice, catalogue};
 use embral_types::{Error, ErrorKind, Result};
 use std::{
     fs,
@@ -55,6 +55,8 @@ pub struct ResolveOptions<'a> {
     /// A branch, tag or commit of the hub; `main` where none is given. Imported models have no revisions and are passed over
     /// where one is given.
     pub revision: Option<&'a str>,
+    /// Which ONNX graph is needed, if any. What is fetched without one stays as it is.
+    pub onnx: OnnxChoice,
     /// Told of downloads.
     pub progress: Option<&'a mut dyn Progress>,
 }
@@ -130,7 +132,7 @@ impl Store {
         let revision = options.revision.unwrap_or("main");
         name::check_revision(revision)?;
         let cached = snapshot::find(&self.environment.hub_cache, &repo, revision);
-        let missing = cached.as_deref().map(snapshot::missing);
+        let missing = cached.as_deref().map(|folder| snapshot::missing(folder, &options.onnx));
         let usable = cached.clone().filter(|_| missing.as_ref().is_some_and(Vec::is_empty));
         match usable {
             Some(folder) if snapshot::is_settled(&folder) => Ok(folder),
@@ -160,7 +162,7 @@ impl Store {
 
     #[cfg(feature = "hub")]
     fn fetch(&self, repo: &str, revision: &str, options: ResolveOptions<'_>) -> Result<PathBuf> {
-        hub::fetch(&self.environment, repo, revision, options.progress)
+        hub::fetch(&self.environment, repo, revision, options)
     }
 
     #[cfg(not(feature = "hub"))]

@@ -1,6 +1,7 @@
 //! The cache of the Hugging Face tools on disk: `models--org--name/{blobs,refs,snapshots}`.
 
 use super::{Stored, StoredSource, files, name};
+use embral_models::OnnxChoice;
 use embral_types::{Error, Result};
 use std::{
     collections::HashSet,
@@ -55,11 +56,12 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
 }
 
 /// What a folder lacks to be a whole model, shards of the index included; empty where nothing is missing.
-pub(crate) fn missing(folder: &Path) -> Vec<String> {
+pub(crate) fn missing(folder: &Path, choice: &OnnxChoice) -> Vec<String> {
     let names = names(folder);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut missing: Vec<String> = files::missing(&names).into_iter().map(str::to_owned).collect();
-    if files::weights(&names) == files::Weights::Sharded {
+    let mut missing: Vec<String> = files::missing(&names, choice).into_iter().map(str::to_owned).collect();
+    let graph = files::graph(&names, choice).is_some();
+    if !graph && files::weights(&names) == files::Weights::Sharded {
         for index in names.iter().filter(|path| path.ends_with(files::INDEX)) {
             let below = index.strip_suffix(files::INDEX).unwrap_or_default();
             match fs::read(folder.join(index)).map_err(|e| e.to_string()).and_then(|bytes| shards(&bytes)) {
@@ -72,6 +74,11 @@ pub(crate) fn missing(folder: &Path) -> Vec<String> {
         }
     }
     missing
+}
+
+/// Whether a folder is a whole model, with weights or with a graph in their place.
+fn is_whole(folder: &Path) -> bool {
+    missing(folder, &OnnxChoice::IfAlone).is_empty()
 }
 
 /// The shard files that an index names, each once.
@@ -104,9 +111,9 @@ pub(crate) fn list(cache: &Path) -> Vec<Stored> {
         let Some(repo) = folder.strip_prefix("models--").and_then(name::of_folder) else { continue };
         let main = find(cache, &repo, "main");
         let others = fs::read_dir(entry.path().join("snapshots")).into_iter().flatten().flatten().map(|e| e.path());
-        let mut snapshots: Vec<PathBuf> = others.filter(|path| missing(path).is_empty()).collect();
+        let mut snapshots: Vec<PathBuf> = others.filter(|path| is_whole(path)).collect();
         snapshots.sort_unstable();
-        let path = main.filter(|path| missing(path).is_empty()).or_else(|| snapshots.pop());
+        let path = main.filter(|path| is_whole(path)).or_else(|| snapshots.pop());
         if let Some(path) = path {
             let bytes =
                 names(&path).iter().filter_map(|name| fs::metadata(path.join(name)).ok()).map(|m| m.len()).sum();

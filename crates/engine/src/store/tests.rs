@@ -109,6 +109,33 @@ fn what_is_needed_is_fetched_once_and_then_found_without_a_network() {
 }
 
 #[test]
+fn a_graph_is_fetched_where_it_is_asked_for_or_alone() {
+    let mut repository = tiny();
+    repository.files.insert("onnx/model.onnx_data".to_owned(), noise(1000));
+    let server = Server::start("org/tiny", repository.clone());
+    let setting = Setting::new(&server.url);
+    let graphs = |folder: &Path| -> Vec<String> {
+        snapshot::names(folder).into_iter().filter(|name| name.contains("onnx")).collect()
+    };
+    let folder = setting.store.resolve("org/tiny", ResolveOptions::default()).unwrap();
+    assert_eq!(graphs(&folder), [""; 0]);
+    let with = |onnx: OnnxChoice| ResolveOptions { onnx, ..Default::default() };
+    let e = setting.store.resolve("org/tiny", with(OnnxChoice::File("model_O4.onnx".into()))).unwrap_err();
+    assert!(e.kind() == ErrorKind::NotFound && e.to_string().contains("it has onnx/model.onnx"), "{e}");
+    assert_eq!(setting.store.resolve("org/tiny", with(OnnxChoice::Always)).unwrap(), folder);
+    assert_eq!(graphs(&folder), ["onnx/model.onnx", "onnx/model.onnx_data"]);
+    drop(server);
+    assert_eq!(setting.unplugged().resolve("org/tiny", with(OnnxChoice::Always)).unwrap(), folder);
+
+    repository.files.remove("model.safetensors");
+    let server = Server::start("org/exported", repository);
+    let setting = Setting::new(&server.url);
+    let folder = setting.store.resolve("org/exported", ResolveOptions::default()).unwrap();
+    assert_eq!(graphs(&folder), ["onnx/model.onnx", "onnx/model.onnx_data"]);
+    assert!(setting.store.list().unwrap().iter().any(|stored| stored.name == "org/exported"));
+}
+
+#[test]
 fn a_broken_connection_is_taken_up_where_it_broke() {
     let server = Server::start("org/tiny", tiny());
     server.break_off("model.safetensors", 2);

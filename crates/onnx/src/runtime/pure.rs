@@ -1,11 +1,11 @@
 //! `rten`: a runtime in Rust alone, on the CPU.
 
-use super::{Runtime, failed};
-use crate::signature::{Number, Signature};
+use super::{Runtime, Wanted, failed};
+use crate::signature::Number;
 use embral_types::{Error, ErrorKind, Result, guarded};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value};
 use rten_tensor::prelude::*;
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) struct Pure {
     model: Model,
@@ -18,7 +18,8 @@ pub(crate) struct Pure {
 impl Pure {
     /// Loads a graph. Weights of float graphs are packed in advance; those of integers are not, as they would be multiplied wrongly
     /// where they are signed and have a zero point.
-    pub(crate) fn open(file: &Path, signature: &Signature, integers: bool, threads: usize) -> Result<Self> {
+    pub(crate) fn open(wanted: &Wanted<'_>) -> Result<Self> {
+        let &Wanted { file, signature, integers, threads, .. } = wanted;
         let load = || ModelOptions::with_all_ops().prepack_weights(!integers).load_file(file);
         let model = guarded(load)
             .ok_or_else(|| Error::new(ErrorKind::Malformed, "expected an ONNX graph, found bytes that are none"))?

@@ -94,7 +94,7 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
 
 fn pull(name: &str, revision: Option<&str>) -> Result<String> {
     let mut download = Download::default();
-    let options = ResolveOptions { offline: false, revision, progress: Some(&mut download) };
+    let options = ResolveOptions { revision, progress: Some(&mut download), ..ResolveOptions::default() };
     let path = Store::open_default()?.pull(name, options)?;
     Ok(format!("{}\n", path.display()))
 }
