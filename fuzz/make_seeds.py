@@ -412,6 +412,21 @@ def parquet_seeds():
     write("parquet", "cut-off", buffer.getvalue()[:-20])
 
 
+def reference_seeds():
+    """Files of reference vectors, and what is almost one."""
+    texts = {"texts": ["a", "b"], "embeddings": [[1, -0.5], "AACAPwAAAL8="]}
+    files = {
+        "plain": {"version": 1, "made_with": "x", "sets": [texts]},
+        "prompt-and-ids": {"version": 1, "sets": [{**texts, "prompt": "query", "prompt_text": "q: ", "ids": [[1], []]}]},
+        "other-version": {"version": 2, "sets": [texts]},
+        "widths": {"version": 1, "sets": [{**texts, "embeddings": [[1], [1, 2]]}]},
+        "infinite": {"version": 1, "sets": [{**texts, "embeddings": [[1e39], "AACAfw=="]}]},
+        "no-text": {"version": 1, "sets": [{"texts": [], "embeddings": []}]},
+    }
+    for name, value in files.items():
+        write("reference", name, json.dumps(value).encode())
+
+
 if __name__ == "__main__":
     safetensors_seeds()
     gguf_seeds()
@@ -425,5 +440,6 @@ if __name__ == "__main__":
     text_seeds()
     archive_seeds()
     answer_seeds()
+    reference_seeds()
     onnx_seeds()
     parquet_seeds()

@@ -172,3 +172,25 @@ fn a_precision_is_near_f32_and_a_table_has_but_one() {
         assert!(error.to_string().contains("int8"), "{error}");
     }
 }
+
+/// A table of replaced characters is bytes of a foreign format, read by a foreign crate.
+#[test]
+fn a_damaged_table_of_characters_in_a_gguf_file_is_an_error() {
+    let whole = std::fs::read(tiny("gguf_xlm_roberta").model.unwrap() + "/model.gguf").unwrap();
+    let key = b"tokenizer.ggml.precompiled_charsmap";
+    // The key, the type of the value and of its elements, and their number.
+    let table = whole.windows(key.len()).position(|w| w == key).unwrap() + key.len() + 4 + 4 + 8;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("model.gguf");
+    for (at, bytes) in [(0, u32::MAX), (0, 3), (4, u32::MAX), (4, 0x3fff_fc00)] {
+        let mut damaged = whole.clone();
+        damaged[table + at..][..4].copy_from_slice(&bytes.to_le_bytes());
+        std::fs::write(&file, damaged).unwrap();
+        let embedded = Embedder::open(file.to_str().unwrap()).and_then(|e| e.embed("é à a cat sat"));
+        if let Err(e) = embedded {
+            assert_eq!(e.kind(), ErrorKind::Malformed, "{e}");
+        } else {
+            assert!(at == 4, "the table is longer than the file says");
+        }
+    }
+}

@@ -5,6 +5,8 @@
 mod answer;
 #[path = "../../../fuzz/cases/archive.rs"]
 mod archive;
+#[path = "../../../fuzz/cases/reference.rs"]
+mod reference;
 #[path = "../../../fuzz/cases/seeds.rs"]
 mod seeds;
 
@@ -16,4 +18,9 @@ fn archives() {
 #[test]
 fn answers() {
     seeds::run("answer", answer::case);
+}
+
+#[test]
+fn references() {
+    seeds::run("reference", reference::case);
 }
