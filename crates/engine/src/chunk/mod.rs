@@ -55,7 +55,8 @@ pub enum ChunkBy {
     Tokens,
     /// Between paragraphs, else sentences, else words; as many as fit.
     Sentences,
-    /// Between the headings and blocks of Markdown, else as sentences. A growing document is cut when it has ended.
+    /// Between the headings and blocks of Markdown, else as sentences. A growing document is cut when it has ended, and one of more than
+    /// 128 KiB is parsed in stretches that end before a heading, else behind a paragraph; chunks on both sides of such an end share nothing.
     Markdown,
     /// Nowhere: one chunk a document, for late chunking alone, whose windows have no longest text.
     Document,
