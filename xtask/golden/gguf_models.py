@@ -1,6 +1,8 @@
-"""GGUF files of the tiny BERT, NomicBert, XLM-RoBERTa and Qwen3, as llama.cpp's converter names and fills them, with tensors in several formats.
+"""GGUF files of the tiny BERT, NomicBert (with experts too), XLM-RoBERTa and Qwen3, as llama.cpp's converter names and fills them, with
+tensors in several formats.
 
-The reference is sentence-transformers with the values that the `gguf` package decodes from these tensors.
+The reference is sentence-transformers, and for experts the network of tiny_own.py, with the values that the `gguf` package decodes from
+these tensors.
 """
 
 import base64
@@ -16,6 +18,8 @@ from gguf import GGMLQuantizationType as Type
 from gguf.quants import dequantize, quantize
 from safetensors.numpy import load_file
 from tiny_bert import modules, old_pooling
+from tiny_own import golden, nomic_network
+from tokenizers import Tokenizer
 
 BERT = {
     "embeddings.word_embeddings": ("token_embd", Type.F16),
@@ -43,6 +47,14 @@ NOMIC_BERT = {
     # 48 components are no whole blocks.
     "encoder.layers.{}.mlp.fc2": ("blk.{}.ffn_down", Type.F16),
     "encoder.layers.{}.norm2": ("blk.{}.layer_output_norm", Type.F32),
+}
+NOMIC_BERT_MOE = {
+    **{name: NOMIC_BERT[name] for name in NOMIC_BERT if ".mlp." not in name},
+    "encoder.layers.{}.mlp.fc1": ("blk.{}.ffn_up", Type.Q4_1),
+    "encoder.layers.{}.mlp.fc2": ("blk.{}.ffn_down", Type.F16),
+    "encoder.layers.{}.mlp.router.layer": ("blk.{}.ffn_gate_inp", Type.F32),
+    "encoder.layers.{}.mlp.experts.mlp.w1": ("blk.{}.ffn_up_exps", Type.Q8_0),
+    "encoder.layers.{}.mlp.experts.mlp.w2": ("blk.{}.ffn_down_exps", Type.F16),
 }
 QWEN3 = {
     "embed_tokens": ("token_embd", Type.Q8_0),
@@ -146,6 +158,11 @@ def bert(root):
     shutil.rmtree(root / "whole")
 
 
+def nomic_sizes(config):
+    sizes = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "intermediate_size": "n_inner", "num_attention_heads": "n_head"}
+    return {here: config[there] for here, there in sizes.items()}
+
+
 def nomic_bert(root):
     source, part = root / "tiny_nomic_bert", root / "gguf_nomic_bert"
     config = json.loads((source / "config.json").read_text())
@@ -154,8 +171,7 @@ def nomic_bert(root):
     whole = whole_folder(root, source, part.name, "mean", positions)
     part.mkdir()
     writer = gguf.GGUFWriter(part / "model.gguf", "nomic-bert")
-    sizes = {"hidden_size": "n_embd", "num_hidden_layers": "n_layer", "intermediate_size": "n_inner", "num_attention_heads": "n_head"}
-    sizes = {here: config[there] for here, there in sizes.items()}
+    sizes = nomic_sizes(config)
     network(writer, sizes, positions)
     writer.add_layer_norm_eps(config["layer_norm_epsilon"])
     writer.add_rope_freq_base(config["rotary_emb_base"])
@@ -206,25 +222,17 @@ def charsmap(rules):
     return struct.pack("<I", 4 * len(units)) + struct.pack(f"<{len(units)}I", *units) + texts
 
 
-def xlm_roberta(root):
-    """XLM-RoBERTa as the converter writes it: without the rows of positions before the first token, and with a unigram vocabulary."""
-    source, part = root / "tiny_xlm_roberta", root / "gguf_xlm_roberta"
-    config = json.loads((source / "config.json").read_text())
-    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    before = config["pad_token_id"] + 1
-    positions = config["max_position_embeddings"] - before
-    whole = whole_folder(root, source, part.name, "cls", positions)
+def precompiled(tokenizer):
+    """A table of characters, and the tokenizer with it for its normalizer and with words cut as the XLM-RoBERTa family has it."""
     replaced = charsmap({"\u00e9": "e", "\u00e0": "a", "\u3000": " "})
     words = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}
     tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(replaced).decode()}
     tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, words]}
-    write_json(whole / "tokenizer.json", tokenizer)
-    part.mkdir()
-    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
-    network(writer, config, positions)
-    writer.add_layer_norm_eps(config["layer_norm_eps"])
-    writer.add_causal_attention(False)
-    writer.add_pooling_type(gguf.PoolingType.CLS)
+    return replaced
+
+
+def add_unigram(writer, tokenizer, replaced, token_types):
+    """The XLM-RoBERTa family's vocabulary."""
     pieces = tokenizer["model"]["vocab"]
     special = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
     kinds = [gguf.TokenType.CONTROL if text in special else gguf.TokenType.NORMAL for text, _ in pieces]
@@ -235,7 +243,7 @@ def xlm_roberta(root):
     writer.add_token_scores([score for _, score in pieces])
     writer.add_token_types(kinds)
     writer.add_add_space_prefix(True)
-    writer.add_token_type_count(config["type_vocab_size"])
+    writer.add_token_type_count(token_types)
     writer.add_remove_extra_whitespaces(True)
     writer.add_precompiled_charsmap(replaced)
     writer.add_bos_token_id(special["<s>"])
@@ -244,6 +252,68 @@ def xlm_roberta(root):
     writer.add_sep_token_id(special["</s>"])
     writer.add_pad_token_id(special["<pad>"])
     writer.add_mask_token_id(special["<mask>"])
+
+
+def nomic_moe(root):
+    """The converter writes no bias of the experts, and their second layers turned."""
+    source, part = root / "tiny_nomic_moe", root / "gguf_nomic_moe"
+    config = json.loads((source / "config.json").read_text())
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    whole = root / "whole" / part.name
+    whole.mkdir(parents=True)
+    replaced = precompiled(tokenizer)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "nomic-bert-moe")
+    network(writer, nomic_sizes(config), config["n_positions"])
+    writer.add_layer_norm_eps(config["layer_norm_epsilon"])
+    writer.add_rope_freq_base(config["rotary_emb_base"])
+    writer.add_expert_count(config["num_experts"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.MEAN)
+    writer.add_moe_every_n_layers(config["moe_every_n_layers"])
+    writer.add_expert_used_count(config["moe_top_k"])
+    add_unigram(writer, tokenizer, replaced, config["type_vocab_size"])
+    experts, width, hidden = config["num_experts"], config["n_inner"], config["n_embd"]
+    state, biases = {}, {}
+    for name, values in load_file(source / "model.safetensors").items():
+        if name.endswith("experts.bias"):
+            biases[name] = np.zeros(hidden, dtype=np.float32)
+        elif name.endswith("experts.mlp.w1"):
+            state[f"{name}.weight"] = values.reshape(experts, width, hidden)
+        elif name.endswith("experts.mlp.w2"):
+            state[f"{name}.weight"] = np.ascontiguousarray(values.reshape(experts, width, hidden).transpose(0, 2, 1))
+        else:
+            state[name] = values
+    stored = convert(writer, state, NOMIC_BERT_MOE) | biases
+    write(writer)
+    for name in [name for name in stored if ".experts.mlp." in name]:
+        values = stored.pop(name)
+        if "w2" in name:
+            values = values.transpose(0, 2, 1)
+        stored[name.removesuffix(".weight")] = np.ascontiguousarray(values).reshape(experts * width, hidden)
+    run = nomic_network(config["n_head"], config["n_layer"], experts, config["moe_top_k"], config["rotary_emb_base"])
+    golden(whole, stored, run, "mean", Tokenizer.from_str(json.dumps(tokenizer)))
+    shutil.copy(whole / "golden.json", part / "golden.json")
+    shutil.rmtree(root / "whole")
+
+
+def xlm_roberta(root):
+    """XLM-RoBERTa as the converter writes it: without the rows of positions before the first token, and with a unigram vocabulary."""
+    source, part = root / "tiny_xlm_roberta", root / "gguf_xlm_roberta"
+    config = json.loads((source / "config.json").read_text())
+    tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    before = config["pad_token_id"] + 1
+    positions = config["max_position_embeddings"] - before
+    whole = whole_folder(root, source, part.name, "cls", positions)
+    replaced = precompiled(tokenizer)
+    write_json(whole / "tokenizer.json", tokenizer)
+    part.mkdir()
+    writer = gguf.GGUFWriter(part / "model.gguf", "bert")
+    network(writer, config, positions)
+    writer.add_layer_norm_eps(config["layer_norm_eps"])
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(gguf.PoolingType.CLS)
+    add_unigram(writer, tokenizer, replaced, config["type_vocab_size"])
     state = load_file(source / "model.safetensors")
     table = "embeddings.position_embeddings.weight"
     unused, state[table] = state[table][:before], state[table][before:]
@@ -293,5 +363,6 @@ def qwen3(root):
 def make(root: Path):
     bert(root)
     nomic_bert(root)
+    nomic_moe(root)
     xlm_roberta(root)
     qwen3(root)

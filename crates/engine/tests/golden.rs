@@ -115,6 +115,7 @@ macro_rules! goldens {
 goldens! {
     gguf_bert
     gguf_nomic_bert
+    gguf_nomic_moe
     gguf_qwen3
     gguf_xlm_roberta
     static_embedding

@@ -310,6 +310,11 @@ impl<B: Backend> Block<B> {
     }
 }
 
+/// The tensor borrowed, so that a slice of it copies nothing, also where it was decoded.
+fn view<'t>(tensor: &'t Tensor<'_>) -> Tensor<'t> {
+    Tensor::new(tensor.dtype(), tensor.shape().to_vec(), tensor.bytes())
+}
+
 /// The router is of f32 in any precision: a token that is sent elsewhere is another token.
 fn experts<B: Backend>(
     backend: &B,
@@ -323,16 +328,19 @@ fn experts<B: Backend>(
     let (ups, downs) = (from.weight(Role::ExpertsUp, layer)?, from.weight(Role::ExpertsDown, layer)?);
     let load = |weight, site| backend.load_linear(&[Dense { weight, bias: None }], precisions.of(layer, site));
     let rows = |expert: usize| expert * width..(expert + 1) * width;
-    let turned = |expert| {
-        let values = downs.clone().slice(rows(expert)).to_f32();
+    let down = |expert| {
+        if spec.down_by_output {
+            return view(&downs).slice(expert * hidden..(expert + 1) * hidden);
+        }
+        let values = view(&downs).slice(rows(expert)).to_f32();
         let columns = (0..hidden).flat_map(|c| values.iter().skip(c).step_by(hidden).copied());
         Tensor::from_f32(vec![hidden, width], &columns.collect::<Vec<f32>>())
     };
-    let bias = from.weight(Role::ExpertsBias, layer)?.to_f32();
+    let bias = if spec.bias { from.weight(Role::ExpertsBias, layer)?.to_f32() } else { vec![0.0; hidden] };
     Ok(Experts {
         router: backend.load_linear(&[from.dense(Role::Router, layer, false)?], Precision::F32)?,
-        up: (0..spec.count).map(|e| load(ups.clone().slice(rows(e)), Site::Up)).collect::<Result<_>>()?,
-        down: (0..spec.count).map(|e| load(turned(e), Site::Down)).collect::<Result<_>>()?,
+        up: (0..spec.count).map(|e| load(view(&ups).slice(rows(e)), Site::Up)).collect::<Result<_>>()?,
+        down: (0..spec.count).map(|e| load(down(e), Site::Down)).collect::<Result<_>>()?,
         bias: backend.load_table(&Tensor::from_f32(vec![1, hidden], &bias))?,
         chosen: spec.chosen,
         inner: width,

@@ -156,7 +156,7 @@ pub struct MlpSpec {
 
 /// A mixture of experts: a router gives each token a probability for each expert, and the outputs of the most probable ones are added
 /// by their probabilities, which are not made to sum to 1. An expert is `down(act(up x))` of the width of the MLP, without biases; one
-/// bias is added to the sum.
+/// bias may be added to the sum.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpertsSpec {
     /// Experts of a block.
@@ -165,6 +165,10 @@ pub struct ExpertsSpec {
     pub chosen: usize,
     /// Whether each block has them.
     pub blocks: Vec<bool>,
+    /// Whether a bias is added to their sum.
+    pub bias: bool,
+    /// Whether a second layer is stored as `[hidden, width]`, as other layers are, and not as `[width, hidden]`.
+    pub down_by_output: bool,
 }
 
 /// A norm over the last axis.

@@ -50,7 +50,8 @@ pub enum Role {
     Router,
     /// The first layers of all experts, `[count * width, hidden]`.
     ExpertsUp,
-    /// The second layers of all experts, each `[width, hidden]`: `[count * width, hidden]`.
+    /// The second layers of all experts, each `[width, hidden]`, `[count * width, hidden]`; or each `[hidden, width]`,
+    /// `[count * hidden, width]`.
     ExpertsDown,
     /// What is added to the sum of the experts, `[hidden]`.
     ExpertsBias,

@@ -69,8 +69,11 @@ impl Blueprint {
             if let Some(experts) = mlp.experts_of(layer) {
                 add(Role::Router, layer, &[experts.count, hidden], None);
                 add(Role::ExpertsUp, layer, &[experts.count * mlp.width, hidden], None);
-                add(Role::ExpertsDown, layer, &[experts.count * mlp.width, hidden], None);
-                add(Role::ExpertsBias, layer, &[hidden], None);
+                let (rows, columns) = if experts.down_by_output { (hidden, mlp.width) } else { (mlp.width, hidden) };
+                add(Role::ExpertsDown, layer, &[experts.count * rows, columns], None);
+                if experts.bias {
+                    add(Role::ExpertsBias, layer, &[hidden], None);
+                }
             } else {
                 if mlp.gated {
                     add(Role::Gate, layer, &[mlp.width, hidden], mlp.up_bias.then_some(mlp.width));

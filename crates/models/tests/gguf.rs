@@ -26,6 +26,7 @@ fn a_file_is_a_whole_model() {
     for (name, architecture, pooling, segments) in [
         ("gguf_bert", "bert", Pooling::Cls, true),
         ("gguf_nomic_bert", "nomic_bert", Pooling::Mean, true),
+        ("gguf_nomic_moe", "nomic_bert", Pooling::Mean, false),
         ("gguf_xlm_roberta", "bert", Pooling::Cls, false),
         ("gguf_qwen3", "qwen3", Pooling::Last, false),
     ] {
@@ -59,7 +60,7 @@ fn what_is_not_read_is_named_with_its_key() {
             "gguf_bert",
             "\u{4}\0\0\0\0\0\0\0bert",
             "\u{4}\0\0\0\0\0\0\0bort",
-            "expected one of bert, nomic-bert, qwen3, found \"bort\"",
+            "expected one of bert, nomic-bert, nomic-bert-moe, qwen3, found \"bort\"",
         ),
         ("gguf_bert", "bert.block_count", "bert.black_count", "bert.block_count: the number is missing"),
         ("gguf_bert", "bert.attention.layer_norm_epsilon", "bert.attention.layer_norm_epsilan", "the float is missing"),
@@ -88,6 +89,12 @@ fn what_is_not_read_is_named_with_its_key() {
             "nomic-bert.rope.freq_base",
             "nomic-bert.rope.freq_bose",
             "nomic-bert.rope.freq_base: the float is missing",
+        ),
+        (
+            "gguf_nomic_moe",
+            "nomic-bert-moe.expert_count",
+            "nomic-bert-moe.expert_caunt",
+            "nomic-bert-moe.expert_count: the number is missing",
         ),
         (
             "gguf_qwen3",

@@ -81,6 +81,16 @@ impl<'a> Tensor<'a> {
         Self { dtype: self.dtype, shape, bytes }
     }
 
+    /// The same values, the two outermost axes as one: `[a * b, ...]` of `[a, b, ...]`.
+    ///
+    /// # Panics
+    /// Where the tensor has fewer than two axes.
+    pub fn flatten_outer(mut self) -> Self {
+        let inner = self.shape.remove(1);
+        self.shape[0] *= inner;
+        self
+    }
+
     /// The stored format.
     pub fn dtype(&self) -> Dtype {
         self.dtype
@@ -147,6 +157,14 @@ mod tests {
         assert_eq!((borrowed.shape(), borrowed.bytes()), (&[2, 4][..], &bytes[4..]));
         assert_eq!(borrowed, Tensor::new(Dtype::U8, vec![3, 4], bytes.clone()).slice(1..3));
         assert_eq!(Tensor::from_f32(vec![3], &[1., 2., 3.]).slice(0..1).to_f32(), [1.]);
+    }
+
+    #[test]
+    fn the_outer_axes_become_one() {
+        let tensor = Tensor::new(Dtype::U8, vec![2, 3, 4], (0..24).collect::<Vec<u8>>());
+        let flat = tensor.clone().flatten_outer();
+        assert_eq!((flat.shape(), flat.bytes()), (&[6, 4][..], tensor.bytes()));
+        assert_eq!(flat.slice(3..6).bytes(), tensor.slice(1..2).bytes());
     }
 
     #[test]

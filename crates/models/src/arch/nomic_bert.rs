@@ -126,7 +126,8 @@ fn experts(config: Config<'_>, layers: usize, gated: bool) -> Result<Option<Expe
     }
     let count = config.number("num_experts", 1..=1024)?;
     let chosen = config.number("moe_top_k", 1..=count)?;
-    Ok(Some(ExpertsSpec { count, chosen, blocks: (0..layers).map(|layer| layer % every == 1 % every).collect() }))
+    let blocks = (0..layers).map(|layer| layer % every == 1 % every).collect();
+    Ok(Some(ExpertsSpec { count, chosen, blocks, bias: true, down_by_output: false }))
 }
 
 fn positions(config: Config<'_>, head_dim: usize) -> Result<(usize, RopeSpec)> {

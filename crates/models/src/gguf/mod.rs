@@ -73,7 +73,11 @@ fn model(file: &Path, gguf: &GgufFile) -> Result<ModelFolder> {
     let meta = Metadata { values: gguf.metadata(), architecture: kind.gguf };
     let config = (kind.config)(&meta, gguf)?;
     let architecture = Architecture::of(&config)?;
-    let (blueprint, names) = (architecture.parse)(&config)?;
+    let (mut blueprint, names) = (architecture.parse)(&config)?;
+    if let Some(experts) = &mut blueprint.mlp.experts {
+        // llama.cpp's converter turns their second layers, and leaves the bias behind their sum out.
+        (experts.bias, experts.down_by_output) = (false, true);
+    }
     let (vocabulary, segments) = tokenizer::json(&meta)?;
     Ok(ModelFolder {
         root: file.parent().unwrap_or(Path::new("")).to_owned(),
@@ -106,9 +110,10 @@ struct Kind {
     names: &'static [(&'static str, &'static str)],
 }
 
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 4] = [
     Kind { gguf: "bert", config: bert, names: names::BERT },
     Kind { gguf: "nomic-bert", config: nomic_bert, names: names::NOMIC_BERT },
+    Kind { gguf: "nomic-bert-moe", config: nomic_bert_moe, names: names::NOMIC_BERT_MOE },
     Kind { gguf: "qwen3", config: qwen3, names: names::QWEN3 },
 ];
 
@@ -170,6 +175,19 @@ fn nomic_bert(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value>
         "vocab_size": rows(gguf, "token_embd.weight").ok_or_else(|| missing("token_embd.weight"))?,
         "type_vocab_size": rows(gguf, "token_types.weight").unwrap_or(0),
     }))
+}
+
+/// NomicBert with experts in some blocks; unlike the one without, it has no gates, and biases.
+fn nomic_bert_moe(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {
+    let mut config = nomic_bert(meta, gguf)?;
+    config["activation_function"] = json!("gelu");
+    for bias in ["qkv_proj_bias", "mlp_fc1_bias", "mlp_fc2_bias"] {
+        config[bias] = json!(true);
+    }
+    config["moe_every_n_layers"] = json!(meta.number("moe_every_n_layers")?);
+    config["num_experts"] = json!(meta.number("expert_count")?);
+    config["moe_top_k"] = json!(meta.number("expert_used_count")?);
+    Ok(config)
 }
 
 fn qwen3(meta: &Metadata<'_>, gguf: &GgufFile) -> Result<serde_json::Value> {

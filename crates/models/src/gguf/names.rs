@@ -34,6 +34,22 @@ pub(super) const NOMIC_BERT: &[(&str, &str)] = &[
     ("blk.{}.layer_output_norm", "encoder.layers.{}.norm2"),
 ];
 
+/// There, here. The names of all experts' layers are whole.
+pub(super) const NOMIC_BERT_MOE: &[(&str, &str)] = &[
+    ("token_embd", "embeddings.word_embeddings"),
+    ("token_types", "embeddings.token_type_embeddings"),
+    ("token_embd_norm", "emb_ln"),
+    ("blk.{}.attn_qkv", "encoder.layers.{}.attn.Wqkv"),
+    ("blk.{}.attn_output", "encoder.layers.{}.attn.out_proj"),
+    ("blk.{}.attn_output_norm", "encoder.layers.{}.norm1"),
+    ("blk.{}.ffn_up", "encoder.layers.{}.mlp.fc1"),
+    ("blk.{}.ffn_down", "encoder.layers.{}.mlp.fc2"),
+    ("blk.{}.ffn_gate_inp", "encoder.layers.{}.mlp.router.layer"),
+    ("blk.{}.ffn_up_exps.weight", "encoder.layers.{}.mlp.experts.mlp.w1"),
+    ("blk.{}.ffn_down_exps.weight", "encoder.layers.{}.mlp.experts.mlp.w2"),
+    ("blk.{}.layer_output_norm", "encoder.layers.{}.norm2"),
+];
+
 /// There, here.
 pub(super) const QWEN3: &[(&str, &str)] = &[
     ("token_embd", "embed_tokens"),
@@ -78,14 +94,21 @@ fn rename(name: &str, table: &[(&str, &str)]) -> Option<String> {
         _ => "",
     };
     let template = if layer.is_empty() { stem.to_owned() } else { stem.replacen(layer, "{}", 1) };
-    let (_, here) = table.iter().find(|(there, _)| *there == template)?;
-    Some(format!("{}.{part}", here.replace("{}", layer)))
+    let of = |name: &str| {
+        let (_, here) = table.iter().find(|(there, _)| *there == name)?;
+        Some(here.replace("{}", layer))
+    };
+    of(&format!("{template}.{part}")).or_else(|| Some(format!("{}.{part}", of(&template)?)))
 }
 
 impl Weights for Renamed {
     fn get(&self, name: &str) -> Result<Tensor<'_>> {
         match self.names.get(name) {
-            Some(stored) => self.file.get(stored),
+            Some(stored) => {
+                let tensor = self.file.get(stored)?;
+                // Experts lie one behind another, `[count, rows, columns]`.
+                Ok(if tensor.shape().len() == 3 { tensor.flatten_outer() } else { tensor })
+            }
             None => {
                 Err(Error::new(ErrorKind::Mismatch, "the tensor is missing").in_file(self.file.file()).in_tensor(name))
             }
@@ -123,6 +146,8 @@ mod tests {
         assert_eq!(of("blk.10.attn_q.bias", BERT).as_deref(), Some("encoder.layer.10.attention.self.query.bias"));
         assert_eq!(of("token_embd.weight", QWEN3).as_deref(), Some("embed_tokens.weight"));
         assert_eq!(of("blk.1.attn_q_norm.weight", QWEN3).as_deref(), Some("layers.1.self_attn.q_norm.weight"));
+        let whole = of("blk.1.ffn_down_exps.weight", NOMIC_BERT_MOE);
+        assert_eq!(whole.as_deref(), Some("encoder.layers.1.mlp.experts.mlp.w2"));
         assert_eq!(of("rope_freqs.weight", QWEN3), None);
         assert_eq!(of("blk", QWEN3), None);
     }
