@@ -1,9 +1,10 @@
-//! How deep the messages of an ONNX file lie in one another. Parsers go down by recursion, and a file may be nothing but depth.
+//! How deep the messages of an ONNX file lie in one another, and whether each field lies within its message. Parsers go down by recursion
+//! and make room for as many bytes as a field says it has: a file may be nothing but depth, or say absurd lengths.
 
 /// Graphs lie in attributes of nodes of graphs; known models stay below 3 of these, four messages each.
 const DEEPEST: usize = 64;
 
-/// The messages that can hold themselves, by the fields that lead from one to the next.
+/// The messages of a model, by the fields that lead from one to the next.
 #[derive(Clone, Copy)]
 enum Message {
     Model,
@@ -13,17 +14,34 @@ enum Message {
     Value,
     Type,
     Sequence,
+    Tensor,
+    TensorType,
+    Shape,
+    Annotation,
+    /// One that holds no other.
+    Leaf,
 }
 
 impl Message {
     fn field(self, number: u64) -> Option<Self> {
         match (self, number) {
-            (Self::Model, 7) | (Self::Attribute, 6) => Some(Self::Graph),
+            (Self::Model, 7) | (Self::Attribute, 6 | 11) => Some(Self::Graph),
             (Self::Graph, 1) => Some(Self::Node),
+            (Self::Graph, 5) | (Self::Attribute, 5 | 10) => Some(Self::Tensor),
             (Self::Graph, 11..=13) => Some(Self::Value),
+            (Self::Graph, 14) => Some(Self::Annotation),
             (Self::Node, 5) => Some(Self::Attribute),
-            (Self::Value, 2) | (Self::Sequence, 1) => Some(Self::Type),
-            (Self::Type, 4) => Some(Self::Sequence),
+            (Self::Value, 2) | (Self::Sequence, 1) | (Self::Attribute, 14) => Some(Self::Type),
+            (Self::Type, 1 | 8) => Some(Self::TensorType),
+            (Self::Type, 4 | 9) => Some(Self::Sequence),
+            (Self::TensorType, 2) => Some(Self::Shape),
+            (Self::Model, 8 | 14)
+            | (Self::Graph, 16)
+            | (Self::Node, 9)
+            | (Self::Value, 4)
+            | (Self::Tensor, 3 | 13 | 16)
+            | (Self::Annotation, 2)
+            | (Self::Shape, 1) => Some(Self::Leaf),
             _ => None,
         }
     }
@@ -105,7 +123,10 @@ mod tests {
         assert!(is_shallow(&nested(3)) && is_shallow(&[]));
         assert!(!is_shallow(&nested(100)));
         assert!(!is_shallow(&nested(3)[1..]) && !is_shallow(&nested(3)[..9]));
+        // A name that says it has more bytes than there are, in the tensor that a graph holds.
+        assert!(is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 1, b'x'])))));
+        assert!(!is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 200, 200, 200, 3, b'x'])))));
         // What lies in other fields is bytes.
-        assert!(is_shallow(&wrapped(7, &wrapped(5, &nested(100)))));
+        assert!(is_shallow(&wrapped(7, &wrapped(2, &nested(100)))));
     }
 }
