@@ -58,6 +58,10 @@ fn below(mut bytes: &[u8], message: Message, depth: usize) -> bool {
     }
     while !bytes.is_empty() {
         let Some(key) = varint(&mut bytes) else { return false };
+        // Protocol buffers have the field numbers 1 to 2^29 - 1; parsers do not agree on what others mean.
+        if !(1..1 << 29).contains(&(key >> 3)) {
+            return false;
+        }
         let length = match key & 7 {
             0 => match varint(&mut bytes) {
                 Some(_) => continue,
@@ -123,6 +127,7 @@ mod tests {
         assert!(is_shallow(&nested(3)) && is_shallow(&[]));
         assert!(!is_shallow(&nested(100)));
         assert!(!is_shallow(&nested(3)[1..]) && !is_shallow(&nested(3)[..9]));
+        assert!(!is_shallow(&[0x02, 0]) && !is_shallow(&[0x82, 0x80, 0x80, 0x80, 0x10, 0]));
         // A name that says it has more bytes than there are, in the tensor that a graph holds.
         assert!(is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 1, b'x'])))));
         assert!(!is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 200, 200, 200, 3, b'x'])))));
