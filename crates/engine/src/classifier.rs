@@ -12,7 +12,7 @@ use embral_types::{Embeddings, Result};
 ///
 /// As an [`crate::Embedder`], it gives a text the same scores, bit for bit, alone and in any company.
 pub struct Classifier {
-    logits: Logits,
+    pub(crate) logits: Logits,
     labels: Vec<String>,
     scores: Scores,
 }

@@ -103,6 +103,11 @@ impl Config {
         self.model.as_deref().is_some_and(is_address)
     }
 
+    /// Whether a folder's graph is to be run, whatever else the folder has.
+    pub(crate) fn onnx_is_chosen(&self) -> bool {
+        self.onnx != OnnxChoice::IfAlone
+    }
+
     /// The precision of each part.
     pub(crate) fn precisions(&self) -> embral_forward::Precisions {
         precision::of(self.precision, &self.parts)

@@ -4,6 +4,7 @@
 use crate::cache::Cache;
 use crate::{
     Config, ModelInfo, Profile, Prompt,
+    encoder::Form,
     open::{self, Model, Opened},
     prompt::Told,
     session::{Place, Session, Texts, warm_up_text},
@@ -19,8 +20,8 @@ use std::time::Instant;
 pub struct Embedder {
     pub(crate) model: Model,
     #[cfg(feature = "vector-cache")]
-    cache: Option<Cache>,
-    session: Session,
+    pub(crate) cache: Option<Cache>,
+    pub(crate) session: Session,
 }
 
 impl Embedder {
@@ -251,6 +252,11 @@ impl Embedder {
         work()
     }
 
+    /// The form of the vectors.
+    pub(crate) fn form(&self) -> Form {
+        Form { dims: self.info().dimensions, l2: self.info().normalize }
+    }
+
     /// Tokens computed together.
     pub(crate) fn batch_tokens(&self) -> usize {
         self.session.batch_tokens()
@@ -289,7 +295,7 @@ impl Embedder {
         Ok(self)
     }
 
-    fn told<'a>(&'a self, prompt: Prompt<'a>) -> Result<Told<'a>> {
+    pub(crate) fn told<'a>(&'a self, prompt: Prompt<'a>) -> Result<Told<'a>> {
         let text = self.prompt_text(prompt)?;
         match (&self.model, prompt) {
             #[cfg(feature = "remote")]

@@ -11,8 +11,14 @@ pub(crate) trait Encoder: Send + Sync {
     /// out of a pooling over all rows.
     fn encode(&self, batch: &Batch, skip: usize, out: &mut [f32]) -> Result<Stages>;
 
+    /// As [`Encoder::encode`], in another form than that of the model.
+    fn encode_as(&self, batch: &Batch, skip: usize, form: Form, out: &mut [f32]) -> Result<Stages>;
+
     /// Fails where the model has no rows of tokens that runs of them could be pooled from.
     fn late(&self) -> Result<()>;
+
+    /// Whether there are rows of tokens before the pooling.
+    fn has_rows(&self) -> bool;
 
     /// The row of every token, `[batch.tokens(), width]`, into `out`.
     fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()>;
@@ -29,15 +35,24 @@ pub(crate) struct Stages {
     pub(crate) finish: Duration,
 }
 
+/// How vectors come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    /// The width kept; at most the width of the last layer.
+    pub(crate) dims: usize,
+    /// Whether they are normalised last.
+    pub(crate) l2: bool,
+}
+
 /// A model on a backend.
 pub(crate) struct Native<B: Backend> {
     pub(crate) backend: B,
     pub(crate) body: Body<B>,
     pub(crate) heads: Vec<Head<B>>,
-    /// The width kept; at most the width of the last layer.
-    pub(crate) dims: usize,
-    /// Whether the vectors are normalised last.
-    pub(crate) l2: bool,
+    /// What comes before a cut, of a model that was trained with it.
+    pub(crate) before_cut: Option<Head<B>>,
+    /// The form of the vectors where no other is asked for.
+    pub(crate) form: Form,
 }
 
 pub(crate) enum Body<B: Backend> {
@@ -121,27 +136,39 @@ impl<B: Backend> Native<B> {
         out: &mut [f32],
         observe: Observe<'_, B>,
     ) -> Result<Stages> {
+        self.encode_in(batch, skip, self.form, out, observe)
+    }
+
+    fn encode_in(
+        &self,
+        batch: &Batch,
+        skip: usize,
+        form: Form,
+        out: &mut [f32],
+        observe: Observe<'_, B>,
+    ) -> Result<Stages> {
         self.check_ids(batch)?;
         let mut stages = Stages::default();
-        let rows = self.pooled(batch, skip, self.l2 && self.pooled_is_last(), &mut stages, observe)?;
+        let rows = self.pooled(batch, skip, form.l2 && self.pooled_is_last(form), &mut stages, observe)?;
         let start = Instant::now();
-        self.finish(rows, batch.len(), out)?;
+        self.finish(rows, batch.len(), form, out)?;
         stages.finish = start.elapsed();
         Ok(stages)
     }
 
-    /// The vectors of token rows that are there already, into `out`, `[batch.len(), dimensions]`; those that [`Encoder::encode`] gives.
+    /// The vectors of token rows that are there already, into `out`, `[batch.len(), form.dims]`; those that [`Encoder::encode_as`] gives.
     pub(crate) fn vectors_of(
         &self,
         (model, pooling): (&Transformer<B>, Pooling),
         plan: &B::Plan,
         rows: &B::Buffer,
         (batch, skip): (&Batch, usize),
+        form: Form,
         out: &mut [f32],
     ) -> Result<()> {
-        let pool = pool_of(pooling, skip, self.l2 && self.pooled_is_last());
+        let pool = pool_of(pooling, skip, form.l2 && self.pooled_is_last(form));
         let pooled = model.pool(&self.backend, plan, rows, batch, pool)?;
-        self.finish(pooled, batch.len(), out)
+        self.finish(pooled, batch.len(), form, out)
     }
 
     /// Fails where a token has no row in the model's table.
@@ -157,21 +184,27 @@ impl<B: Backend> Native<B> {
     }
 
     /// Whether nothing comes behind the pooling, so that it normalises at once.
-    pub(crate) fn pooled_is_last(&self) -> bool {
-        self.heads.is_empty() && self.body.width() == self.dims
+    pub(crate) fn pooled_is_last(&self, form: Form) -> bool {
+        self.heads.is_empty() && self.body.width() == form.dims
+    }
+
+    /// The width behind the heads.
+    pub(crate) fn width(&self) -> usize {
+        self.heads.iter().fold(self.body.width(), |width, head| head.width(width))
     }
 
     /// The pooled rows of `count` sequences through the heads, cut and normalised, into `out`.
-    pub(crate) fn finish(&self, mut rows: B::Buffer, count: usize, out: &mut [f32]) -> Result<()> {
-        if !self.pooled_is_last() {
+    pub(crate) fn finish(&self, mut rows: B::Buffer, count: usize, form: Form, out: &mut [f32]) -> Result<()> {
+        if !self.pooled_is_last(form) {
+            let before_cut = self.before_cut.as_ref().filter(|_| form.dims < self.width());
             let mut width = self.body.width();
-            for head in &self.heads {
+            for head in self.heads.iter().chain(before_cut) {
                 rows = head.apply(&self.backend, rows, count, width)?;
                 width = head.width(width);
             }
-            if self.l2 || width != self.dims {
-                let mut cut = self.backend.buffer(count, self.dims)?;
-                self.backend.finish(&rows, self.l2, &mut cut)?;
+            if form.l2 || width != form.dims {
+                let mut cut = self.backend.buffer(count, form.dims)?;
+                self.backend.finish(&rows, form.l2, &mut cut)?;
                 rows = cut;
             }
         }
@@ -189,8 +222,21 @@ impl<B: Backend> Encoder for Native<B> {
         self.encode_observed(batch, skip, out, &mut |_, _| Ok(()))
     }
 
+    fn encode_as(&self, batch: &Batch, skip: usize, form: Form, out: &mut [f32]) -> Result<Stages> {
+        self.encode_in(batch, skip, form, out, &mut |_, _| Ok(()))
+    }
+
     fn late(&self) -> Result<()> {
         self.poolable()
+    }
+
+    fn has_rows(&self) -> bool {
+        match &self.body {
+            Body::Transformer { .. } => true,
+            Body::Static(_) => false,
+            #[cfg(feature = "onnx")]
+            Body::Graph(graph) => graph.pooling().is_ok(),
+        }
     }
 
     fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {

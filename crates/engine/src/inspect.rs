@@ -220,8 +220,12 @@ struct Seen {
 
 fn pass(model: &Native<Cpu>, batch: &Batch, skip: usize, layers: Range<usize>) -> Result<Seen> {
     let width = model.body.width();
-    let mut seen =
-        Seen { first: layers.start, rows: Vec::new(), vectors: vec![0.0; batch.len() * model.dims], dims: model.dims };
+    let mut seen = Seen {
+        first: layers.start,
+        rows: Vec::new(),
+        vectors: vec![0.0; batch.len() * model.form.dims],
+        dims: model.form.dims,
+    };
     model.encode_observed(batch, skip, &mut seen.vectors, &mut |layer, rows| {
         if layers.contains(&layer) {
             let mut copy = vec![0.0; batch.tokens() * width];

@@ -3,11 +3,13 @@
 use crate::{
     Config, ModelInfo, Profile, SparseEmbedding,
     embedder::finite,
+    encoder::Form,
     multi_vector::kept_rows,
     pairs,
     session::Texts,
     token_model::{TokenModel, Wanted},
 };
+use embral_models::{ModelFolder, MultiVectorSpec, SparseSpec};
 use embral_types::{Embeddings, Error, ErrorKind, Result};
 
 /// A model with several outputs, such as bge-m3, run once for all of them. Each output is, bit for bit, that of the type for it alone:
@@ -38,6 +40,16 @@ pub struct JointEmbeddings {
     pub sparse: Vec<SparseEmbedding>,
     /// One entry a text, of one row a token.
     pub multi_vector: Vec<Embeddings>,
+}
+
+/// The outputs over tokens of a model with several, which reads queries and documents alike; none where it has none.
+pub(crate) fn spec_of_tokens(folder: &ModelFolder) -> Option<(Option<&SparseSpec>, Option<&MultiVectorSpec>)> {
+    let outputs = &folder.outputs;
+    let alike = |spec: &&MultiVectorSpec| spec.expansion.is_none() && spec.query == spec.document;
+    match (outputs.sparse.as_ref(), outputs.multi_vector.as_ref().filter(alike)) {
+        (None, None) => None,
+        found => Some(found),
+    }
 }
 
 impl JointEmbedder {
@@ -73,7 +85,8 @@ impl JointEmbedder {
                 .hint("use MultiVectorEmbedder by itself, or `embral embed --multi-vector` without --sparse"));
         }
         let model = TokenModel::open(&folder, &name, &config, sparse, vectors)?;
-        let wanted = Wanted { dense: joint.dense, sparse: joint.sparse, tokens: joint.multi_vector };
+        let form = Form { dims: model.info.dimensions, l2: model.info.normalize };
+        let wanted = Wanted { dense: joint.dense.then_some(form), sparse: joint.sparse, tokens: joint.multi_vector };
         Ok(Self { model, wanted, skip_first: vectors.is_some_and(|spec| spec.skip_first) })
     }
 
@@ -100,7 +113,7 @@ impl JointEmbedder {
             }
             Ok(())
         })?;
-        let dense = Embeddings::new(dense, if self.wanted.dense { self.info().dimensions } else { 0 });
+        let dense = Embeddings::new(dense, if self.wanted.dense.is_some() { self.info().dimensions } else { 0 });
         Ok(JointEmbeddings { dense, sparse, multi_vector })
     }
 

@@ -44,6 +44,7 @@ mod ranking;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod reranker;
+pub mod serving;
 mod session;
 mod similarity;
 mod sparse;

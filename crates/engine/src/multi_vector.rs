@@ -15,11 +15,11 @@ use embral_types::{Embeddings, Error, ErrorKind, Mask, Result};
 ///
 /// As an [`crate::Embedder`], it gives a text the same vectors, bit for bit, alone and in any company.
 pub struct MultiVectorEmbedder {
-    model: TokenModel,
+    pub(crate) model: TokenModel,
     query: Role,
     document: Role,
     expansion: Option<Expanding>,
-    skip_first: bool,
+    pub(crate) skip_first: bool,
     similarity: MaxSim,
 }
 
@@ -98,14 +98,7 @@ impl MultiVectorEmbedder {
         expansion: Option<&Expanding>,
     ) -> Result<Vec<Embeddings>> {
         let bytes = |index: usize| texts[index].as_ref().len();
-        let encode = |index: usize| {
-            let Role { lead, prompt, limit, .. } = role;
-            let mut encoded = self.model.tokenizer.encode_behind(lead, prompt, texts[index].as_ref(), *limit)?;
-            if let Some(Expanding { id, length, attend }) = expansion {
-                encoded.expand(*id, *length, *attend);
-            }
-            Ok(encoded)
-        };
+        let encode = |index: usize| role.encode(&self.model.tokenizer, texts[index].as_ref(), expansion);
         let width = self.dimensions();
         let mut all = Vec::with_capacity(texts.len());
         let wanted = Wanted { tokens: true, ..Wanted::default() };
@@ -119,6 +112,24 @@ impl MultiVectorEmbedder {
             Ok(())
         })?;
         Ok(all)
+    }
+
+    /// The ids of a query or a document, by a tokenizer of the model's that may cut in another way.
+    pub(crate) fn encode_by(&self, tokenizer: &Tokenizer, text: &str, query: bool) -> Result<Encoded> {
+        match query {
+            true => self.query.encode(tokenizer, text, self.expansion.as_ref()),
+            false => self.document.encode(tokenizer, text, None),
+        }
+    }
+
+    /// The tokens of a query or a document that have no vector, sorted.
+    pub(crate) fn skipped(&self, query: bool) -> &[u32] {
+        if query { &self.query.skip } else { &self.document.skip }
+    }
+
+    /// Whether a prompt of this name is that of queries.
+    pub(crate) fn is_query(&self, name: &str) -> bool {
+        crate::prompt::is_query(name)
     }
 
     /// How well a document answers a query: MaxSim as the model was trained with it, the sum or the mean over the query's vectors.
@@ -166,6 +177,14 @@ impl Role {
         let mut skip: Vec<u32> = spec.skip.iter().filter_map(|word| tokenizer.id(word)).collect();
         skip.sort_unstable();
         Ok(Self { lead, prompt, limit: spec.max_tokens, skip })
+    }
+
+    fn encode(&self, tokenizer: &Tokenizer, text: &str, expansion: Option<&Expanding>) -> Result<Encoded> {
+        let mut encoded = tokenizer.encode_behind(&self.lead, &self.prompt, text, self.limit)?;
+        if let Some(Expanding { id, length, attend }) = expansion {
+            encoded.expand(*id, *length, *attend);
+        }
+        Ok(encoded)
     }
 }
 

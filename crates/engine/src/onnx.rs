@@ -61,7 +61,7 @@ pub(crate) fn open(
         }
     };
     // A graph that gives the vector holds the modules behind the pooling too.
-    let mut heads = match body.pooling {
+    let heads = match body.pooling {
         Some(_) => open::load_heads(&backend, &folder.heads)?,
         None => Vec::new(),
     };
@@ -76,9 +76,9 @@ pub(crate) fn open(
     info.device = body.graph.describe();
     info.remarks = body.graph.remarks().to_vec();
     describe(&body, spec, &mut info);
-    open::norm_before_cut(&backend, &mut heads, (info.hidden, &folder.root, &info.name), config)?;
+    let before_cut = open::norm_before_cut(&backend, &heads, (info.hidden, &folder.root, &info.name))?;
     let tokenizer = tokenizer.with(open::token_options(folder, max_tokens, config))?;
-    let native = Native { backend, body: Body::Graph(Box::new(body)), heads, dims: 0, l2: false };
+    let native = Native { backend, body: Body::Graph(Box::new(body)), heads, before_cut, form: open::UNSETTLED };
     open::finish(native, tokenizer, info, folder.include_prompt, config)
 }
 

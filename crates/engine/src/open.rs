@@ -2,7 +2,7 @@
 
 use crate::{
     Config, ModelInfo,
-    encoder::{Body, Encoder, Native},
+    encoder::{Body, Encoder, Form, Native},
     packed::{PackedCache, sampled},
 };
 use embral_backend::{Backend, Dense};
@@ -162,14 +162,14 @@ pub(crate) fn with_top(
             (Body::Static(static_table(&backend, spec, &*weights)?), options)
         }
     };
-    let mut heads = match top {
+    let heads = match top {
         Top::Head(_, heads) => heads,
         Top::Vector | Top::Rows => load_heads(&backend, &folder.heads)?,
     };
     drop(weights);
-    norm_before_cut(&backend, &mut heads, (info.hidden, path, name), config)?;
+    let before_cut = norm_before_cut(&backend, &heads, (info.hidden, path, name))?;
     let tokenizer = tokenizer.with(options)?;
-    let native = Native { backend, body, heads, dims: 0, l2: false };
+    let native = Native { backend, body, heads, before_cut, form: UNSETTLED };
     let opened = finish(native, tokenizer, info, folder.include_prompt, config)?;
     Ok(Opened { token_types, ..opened })
 }
@@ -246,21 +246,23 @@ pub(crate) fn no_pooling(path: &Path) -> Error {
         .hint("state it: --pooling mean|cls|max|last, or Config::pooling")
 }
 
-/// Adds the layer norm before a cut to a model that was trained with it, over rows of `hidden` components and the heads behind them.
+/// What [`finish`] puts in the place of.
+pub(crate) const UNSETTLED: Form = Form { dims: 0, l2: false };
+
+/// The layer norm before a cut, of a model that was trained with it: over rows of `hidden` components and the heads behind them.
 pub(crate) fn norm_before_cut(
     backend: &Cpu,
-    heads: &mut Vec<Head<Cpu>>,
+    heads: &[Head<Cpu>],
     (hidden, path, name): (usize, &Path, &str),
-    config: &Config,
-) -> Result<()> {
+) -> Result<Option<Head<Cpu>>> {
     let width = heads.iter().fold(hidden, |width, head| head.width(width));
     // A folder is known by the name of the model where nothing else names it.
     let known = catalogue::find(name).or_else(|| catalogue::find(path.file_name()?.to_str()?));
-    if known.is_some_and(|entry| entry.norm_before_cut) && config.dims.is_some_and(|dims| dims < width) {
-        let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
-        heads.push(Head::layer_norm(backend, &ones, None, embral_models::LAYER_NORM_EPS)?);
+    if !known.is_some_and(|entry| entry.norm_before_cut) {
+        return Ok(None);
     }
-    Ok(())
+    let ones = Tensor::from_f32(vec![width], &vec![1.0; width]);
+    Head::layer_norm(backend, &ones, None, embral_models::LAYER_NORM_EPS).map(Some)
 }
 
 /// The tokenizer of a folder, with no limit yet.
@@ -313,7 +315,8 @@ pub(crate) fn default_model(config: &Config) -> Result<Opened> {
     };
     count(&weights, &mut info)?;
     let tokenizer = tokenizer.with(options)?;
-    let native = Native { backend, body: Body::Static(table), heads: Vec::new(), dims: 0, l2: false };
+    let body = Body::Static(table);
+    let native = Native { backend, body, heads: Vec::new(), before_cut: None, form: UNSETTLED };
     Ok(finish(native, tokenizer, info, true, config)?.erased())
 }
 
@@ -325,7 +328,7 @@ pub(crate) fn finish(
     include_prompt: bool,
     config: &Config,
 ) -> Result<Opened<Native<Cpu>>> {
-    let width = native.heads.iter().fold(info.hidden, |width, head| head.width(width));
+    let width = native.width();
     let dims = config.dims.unwrap_or(width);
     if dims == 0 || dims > width {
         let message = format!("cannot keep {dims} components: the vectors of {} have {width}", info.name);
@@ -337,8 +340,7 @@ pub(crate) fn finish(
     }
     (info.dimensions, info.width) = (dims, width);
     info.normalize = config.normalize.unwrap_or(info.normalize || dims < width);
-    native.dims = dims;
-    native.l2 = info.normalize;
+    native.form = Form { dims, l2: info.normalize };
     Ok(Opened { tokenizer, encoder: Box::new(native), info, include_prompt, token_types: 0 })
 }
 

@@ -69,13 +69,21 @@ impl Logits {
         Ok(out)
     }
 
+    /// The logits of the sequences of a batch, `[batch.len(), width]`.
+    pub(crate) fn run(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let _busy = self.session.pool.busy();
+        let mut out = vec![0.0; batch.len() * self.row_width()];
+        self.opened.encoder.encode(batch, 0, &mut out)?;
+        Ok(out)
+    }
+
     /// Where the time of the last finished call went.
     pub(crate) fn profile(&self) -> Profile {
         self.session.profile()
     }
 
     /// The ids with the segments that the model has rows for: one that has a single row, or none, knows no segments.
-    fn with_segments(&self, mut encoded: Encoded) -> Result<Encoded> {
+    pub(crate) fn with_segments(&self, mut encoded: Encoded) -> Result<Encoded> {
         let known = self.opened.token_types;
         if known < 2 {
             encoded.segments.clear();

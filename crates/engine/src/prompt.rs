@@ -31,11 +31,53 @@ pub(crate) struct Told<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
+/// A prompt that outlives its call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum KeptPrompt {
+    Default,
+    None,
+    Query,
+    Document,
+    Name(String),
+    Text(String),
+}
+
+impl From<Prompt<'_>> for KeptPrompt {
+    fn from(prompt: Prompt<'_>) -> Self {
+        match prompt {
+            Prompt::Default => Self::Default,
+            Prompt::None => Self::None,
+            Prompt::Query => Self::Query,
+            Prompt::Document => Self::Document,
+            Prompt::Name(name) => Self::Name(name.to_owned()),
+            Prompt::Text(text) => Self::Text(text.to_owned()),
+        }
+    }
+}
+
+impl KeptPrompt {
+    pub(crate) fn as_prompt(&self) -> Prompt<'_> {
+        match self {
+            Self::Default => Prompt::Default,
+            Self::None => Prompt::None,
+            Self::Query => Prompt::Query,
+            Self::Document => Prompt::Document,
+            Self::Name(name) => Prompt::Name(name),
+            Self::Text(text) => Prompt::Text(text),
+        }
+    }
+}
+
 /// What models call the prompt of a query; the first that a model has counts.
 const QUERY: [&str; 5] = ["query", "search_query", "retrieval.query", "retrieval-query", "s2p_query"];
 /// What models call the prompt of a document.
 const DOCUMENT: [&str; 6] =
     ["document", "passage", "search_document", "retrieval.passage", "retrieval-document", "corpus"];
+
+/// Whether models call the prompt of a query so.
+pub(crate) fn is_query(name: &str) -> bool {
+    QUERY.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
 
 impl ModelInfo {
     /// The names of the prompts that put something before a text.

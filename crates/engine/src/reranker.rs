@@ -6,14 +6,14 @@ use crate::{
     session::warm_up_text,
 };
 use embral_models::{ModelFolder, Network, Scores, YesNoSpec};
-use embral_tokenize::{Encoded, Truncation};
+use embral_tokenize::{Encoded, Tokenizer, Truncation};
 use embral_types::{Error, ErrorKind, Pooling, Result};
 
 /// A model that scores documents for a query: a cross-encoder with one label, or Qwen3-Reranker, which answers yes or no.
 ///
 /// As an [`crate::Embedder`], it gives a pair the same score, bit for bit, alone and in any company.
 pub struct Reranker {
-    logits: Logits,
+    pub(crate) logits: Logits,
     scores: Scores,
     form: Form,
 }
@@ -199,7 +199,17 @@ impl Reranker {
     }
 
     fn encode(&self, query: &str, document: &str, prompt: &str) -> Result<Encoded> {
-        let tokenizer = &self.logits.opened.tokenizer;
+        self.encode_by(&self.logits.opened.tokenizer, query, document, prompt)
+    }
+
+    /// The ids of a pair by a tokenizer of the model's that may cut in another way.
+    pub(crate) fn encode_by(
+        &self,
+        tokenizer: &Tokenizer,
+        query: &str,
+        document: &str,
+        prompt: &str,
+    ) -> Result<Encoded> {
         match &self.form {
             Form::Pair if prompt.is_empty() => tokenizer.encode_pair(query, document),
             Form::Pair => tokenizer.encode_pair(&[prompt, query].concat(), document),
@@ -222,6 +232,14 @@ impl Reranker {
                 }
                 Ok(Encoded { ids: [before, &ids[..], after].concat(), truncated, ..Encoded::default() })
             }
+        }
+    }
+
+    /// The one logit of a row.
+    pub(crate) fn logit(&self, row: &[f32]) -> Vec<f32> {
+        match row {
+            [yes, no] => vec![yes - no],
+            row => row.to_vec(),
         }
     }
 

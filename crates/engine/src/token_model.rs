@@ -3,7 +3,7 @@
 use crate::{
     Config, ModelInfo, Profile, SparseEmbedding,
     embedder::finite,
-    encoder::{Body, Native, Stages},
+    encoder::{Body, Form, Native, Stages},
     heads,
     open::{self, Top},
     packed::PackedCache,
@@ -19,9 +19,10 @@ use embral_types::{Batch, Error, ErrorKind, Result};
 use std::time::Instant;
 
 /// What is wanted of a pass.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Wanted {
-    pub(crate) dense: bool,
+    /// The vector of the text, in this form.
+    pub(crate) dense: Option<Form>,
     pub(crate) sparse: bool,
     pub(crate) tokens: bool,
 }
@@ -96,7 +97,7 @@ impl TokenModel {
             Some(spec) => Some(load_sparse(&native.backend, folder, spec, config, &opened.tokenizer)?),
         };
         let width = layers.iter().fold(opened.info.hidden, |width, head| head.width(width));
-        let warm = Wanted { dense: false, sparse: sparse.is_some(), tokens: vectors.is_some() };
+        let warm = Wanted { dense: None, sparse: sparse.is_some(), tokens: vectors.is_some() };
         let model = Self {
             tokenizer: opened.tokenizer,
             info: opened.info,
@@ -124,11 +125,17 @@ impl TokenModel {
         self.session.run(texts, &mut |work| {
             let skip = if self.include_prompt { 0 } else { work.encoded.first().map_or(0, |e| e.prompt_tokens) };
             let (found, stages) = self.encoder.pass(work.batch, skip, wanted)?;
-            if wanted.dense {
-                finite(&found.dense, self.info.dimensions, |row| work.first + row)?;
+            if let Some(form) = wanted.dense {
+                finite(&found.dense, form.dims, |row| work.first + row)?;
             }
             each(work, found).map(|()| stages)
         })
+    }
+
+    /// One pass over a batch.
+    pub(crate) fn pass(&self, batch: &Batch, skip: usize, wanted: Wanted) -> Result<Found> {
+        let _busy = self.session.pool.busy();
+        self.encoder.pass(batch, skip, wanted).map(|(found, _)| found)
     }
 
     /// Components of a token's vector.
@@ -164,7 +171,7 @@ fn load_sparse(
 
 impl<B: Backend> TokenEncoder for Tokens<B> {
     fn pass(&self, batch: &Batch, skip: usize, wanted: Wanted) -> Result<(Found, Stages)> {
-        let Native { backend, body, dims, .. } = &self.native;
+        let Native { backend, body, .. } = &self.native;
         let Body::Transformer { model, pooling } = body else {
             return Err(Error::new(ErrorKind::Unsupported, "a static model has no token rows"));
         };
@@ -175,9 +182,9 @@ impl<B: Backend> TokenEncoder for Tokens<B> {
         let rows = model.rows(backend, &plan, batch, &mut |_, _| Ok(()))?;
         stages.inference = start.elapsed();
         let start = Instant::now();
-        if wanted.dense {
-            found.dense = vec![0.0; batch.len() * dims];
-            self.native.vectors_of((model, *pooling), &plan, &rows, (batch, skip), &mut found.dense)?;
+        if let Some(form) = wanted.dense {
+            found.dense = vec![0.0; batch.len() * form.dims];
+            self.native.vectors_of((model, *pooling), &plan, &rows, (batch, skip), form, &mut found.dense)?;
         }
         if wanted.sparse {
             found.sparse = match &self.sparse {

@@ -9,7 +9,7 @@ use tokenizers::{
     normalizers::{Lowercase, Sequence},
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct General {
     tokenizer: Tokenizer,
     prefix: Vec<u32>,
@@ -104,9 +104,9 @@ impl General {
         Ok(spans.filter(|span| Some(span.id) != dropped).collect())
     }
 
-    pub(crate) fn decode(&self, ids: &[u32]) -> Result<String> {
+    pub(crate) fn decode(&self, ids: &[u32], special: bool) -> Result<String> {
         let what = "the ids cannot be decoded";
-        foreign(what, || self.tokenizer.decode(ids, true).map_err(|e| failed(what, e)))
+        foreign(what, || self.tokenizer.decode(ids, !special).map_err(|e| failed(what, e)))
     }
 
     pub(crate) fn prefix(&self) -> &[u32] {

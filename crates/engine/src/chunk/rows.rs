@@ -31,9 +31,8 @@ impl<B: Backend> Native<B> {
         }
     }
 
-    /// The row of every token of `batch`, `[batch.tokens(), hidden]`, into `out`.
+    /// The row of every token of `batch`, `[batch.tokens(), hidden]`, into `out`; of a static model, which has none, zeros.
     pub(crate) fn token_rows(&self, batch: &Batch, out: &mut Vec<f32>) -> Result<()> {
-        self.poolable()?;
         self.check_ids(batch)?;
         out.clear();
         out.resize(batch.tokens() * self.body.width(), 0.0);
@@ -65,9 +64,9 @@ impl<B: Backend> Native<B> {
         let plan = self.backend.plan(&runs)?;
         let mut buffer = self.backend.buffer(runs.tokens(), width)?;
         self.backend.write(rows, &mut buffer)?;
-        let pool = Pool { how: pooling, skip: 0, l2: self.l2 && self.pooled_is_last() };
+        let pool = Pool { how: pooling, skip: 0, l2: self.form.l2 && self.pooled_is_last(self.form) };
         let mut pooled = self.backend.buffer(runs.len(), width)?;
         self.backend.pool(&plan, &buffer, pool, &mut pooled)?;
-        self.finish(pooled, runs.len(), out)
+        self.finish(pooled, runs.len(), self.form, out)
     }
 }

@@ -33,22 +33,20 @@
 //! # Ok::<(), embral::Error>(())
 //! ```
 
+mod dispatcher;
 mod future;
-mod jobs;
 mod worker;
 
-pub use embral_scheduler::{Preset, Priority, Statistics, Tenant};
-pub use future::EmbedFuture;
-
-use crate::{Embedder, ModelInfo, Prompt};
-use embral_scheduler::{Capacity, CostModel, Queue, QueueConfig, Request};
-use embral_types::{Embeddings, Error, ErrorKind, Result};
-use jobs::{Job, KeptPrompt, State};
-use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
-    time::{Duration, Instant},
+pub use dispatcher::{BatchReport, Dispatcher, ModelId, Observer, Work};
+pub use embral_scheduler::{
+    Capacity, CostModel, MemoryReport, Preset, Priority, QueueConfig, Reason, Refusal, Refused, Request, Statistics,
+    Tenant,
 };
+pub use future::{Answer, AnswerFuture, EmbedFuture};
+
+use crate::{Embedder, ModelInfo, Prompt, prompt::KeptPrompt};
+use embral_types::{Embeddings, Error, ErrorKind, Result};
+use std::{sync::Arc, time::Duration};
 
 /// How a queue works.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -78,36 +76,75 @@ pub struct Asked<'a> {
 ///
 /// When it is dropped, what was asked for is still answered; then its thread ends.
 pub struct BatchQueue {
-    shared: Arc<Shared>,
+    dispatcher: Dispatcher<Texts>,
+    model: ModelId,
+    dimensions: usize,
+    max_tokens: usize,
 }
 
 /// What computes: texts in, one row each.
 type Compute = dyn Fn(&[&str], Prompt<'_>) -> Result<Embeddings> + Send + Sync;
 
-/// What the queue, its thread and its futures share.
-struct Shared {
-    state: Mutex<State>,
-    /// Something has come, or the queue was closed.
-    news: Condvar,
+/// A model of texts.
+pub(crate) struct Texts {
     compute: Box<Compute>,
-    begin: Instant,
     dimensions: usize,
-    max_tokens: usize,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A text with what is put before it.
+pub(crate) struct Told {
+    text: String,
+    prompt: Arc<KeptPrompt>,
+}
 
-    fn now(&self) -> Duration {
-        self.begin.elapsed()
+impl Work for Texts {
+    type Item = Told;
+    type Output = Vec<f32>;
+
+    /// Computes the texts of one prompt at once. Where that gives an error, each is computed by itself, so that the error is of the one
+    /// that has it.
+    fn run(&self, items: &[&Told]) -> Vec<Result<Vec<f32>>> {
+        let mut found: Vec<Option<Result<Vec<f32>>>> = items.iter().map(|_| None).collect();
+        let mut rest: Vec<usize> = (0..items.len()).collect();
+        while let Some(&first) = rest.first() {
+            let (same, others): (Vec<usize>, Vec<usize>) =
+                rest.into_iter().partition(|&i| items[i].prompt == items[first].prompt);
+            rest = others;
+            let prompt = items[first].prompt.as_prompt();
+            let texts: Vec<&str> = same.iter().map(|&i| items[i].text.as_str()).collect();
+            match self.rows(&texts, prompt) {
+                Ok(rows) => same.iter().enumerate().for_each(|(at, &i)| found[i] = Some(Ok(rows.row(at).to_vec()))),
+                Err(error) if same.len() == 1 => found[first] = Some(Err(error)),
+                Err(_) => {
+                    for i in same {
+                        found[i] = Some(self.rows(&[&items[i].text], prompt).map(|rows| rows.row(0).to_vec()));
+                    }
+                }
+            }
+        }
+        found.into_iter().flatten().collect()
+    }
+}
+
+impl Texts {
+    fn rows(&self, texts: &[&str], prompt: Prompt<'_>) -> Result<Embeddings> {
+        let rows = (self.compute)(texts, prompt)?;
+        if rows.len() != texts.len() || rows.dim() != self.dimensions {
+            let message = "the model gave another number of vectors than it was given texts";
+            return Err(Error::new(ErrorKind::Unsupported, message).hint("please report it with the text"));
+        }
+        Ok(rows)
     }
 }
 
 /// Bytes of text that are taken for one token, before it is tokenised: about what English has. What batches take is measured, and
 /// sets it right.
 const BYTES_A_TOKEN: usize = 4;
+
+/// The tokens that a text is taken to have before it is tokenised, with two for those that a model puts at the ends.
+pub(crate) fn estimated_tokens(text: &str) -> usize {
+    text.len() / BYTES_A_TOKEN + 2
+}
 
 impl BatchQueue {
     /// A queue in which as much may wait as comes.
@@ -147,21 +184,10 @@ impl BatchQueue {
             tokens: options.bytes.map_or(u64::MAX, |bytes| (bytes / BYTES_A_TOKEN as u64).max(1)),
             ..Capacity::unbounded()
         };
-        let queue = Queue::new(QueueConfig { capacity, ..QueueConfig::preset(options.preset, cost) })?;
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(queue)),
-            news: Condvar::new(),
-            compute,
-            begin: Instant::now(),
-            dimensions,
-            max_tokens,
-        });
-        let work = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("embral-queue".to_owned())
-            .spawn(move || worker::run(&work))
-            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot start the thread of a queue: {e}")).because(e))?;
-        Ok(Self { shared })
+        let dispatcher = Dispatcher::new(1)?;
+        let config = QueueConfig { capacity, ..QueueConfig::preset(options.preset, cost) };
+        let model = dispatcher.add(Arc::new(Texts { compute, dimensions }), config, 1.0)?;
+        Ok(Self { dispatcher, model, dimensions, max_tokens })
     }
 
     /// The vectors of texts, one row each, in their order. The texts are in the queue from this call on; a future that is dropped takes
@@ -179,32 +205,17 @@ impl BatchQueue {
         texts: impl IntoIterator<Item = T>,
         asked: &Asked<'_>,
     ) -> EmbedFuture {
-        let texts: Vec<String> = texts.into_iter().map(Into::into).collect();
-        if texts.is_empty() {
-            return EmbedFuture::ready(Ok(Embeddings::new(Vec::new(), self.shared.dimensions)));
-        }
-        let most = u32::try_from(self.shared.max_tokens).unwrap_or(u32::MAX);
-        // Two tokens besides: those that a model puts at the ends.
-        let length = |text: &String| u32::try_from(text.len() / BYTES_A_TOKEN + 2).unwrap_or(u32::MAX).min(most);
-        let now = self.shared.now();
+        let prompt = Arc::new(KeptPrompt::from(asked.prompt));
+        let told = |text: T| Told { text: text.into(), prompt: Arc::clone(&prompt) };
+        let texts: Vec<Told> = texts.into_iter().map(told).collect();
+        let length = |told: &Told| u32::try_from(estimated_tokens(&told.text).min(self.max_tokens)).unwrap_or(u32::MAX);
         let request = Request {
             tenant: asked.tenant,
             priority: asked.priority,
             lengths: texts.iter().map(length).collect(),
-            deadline: asked.within.map(|within| now.saturating_add(within)),
+            deadline: asked.within,
         };
-        let job = Job::new(texts, KeptPrompt::from(asked.prompt), self.shared.dimensions);
-        let slot = Arc::clone(&job.slot);
-        let mut state = self.shared.lock();
-        match state.queue.submit(now, request) {
-            Ok(id) => {
-                state.jobs.insert(id, job);
-                drop(state);
-                self.shared.news.notify_one();
-                EmbedFuture::waiting(slot, id, Arc::clone(&self.shared))
-            }
-            Err(refused) => EmbedFuture::ready(Err(jobs::refusal(refused))),
-        }
+        EmbedFuture { answer: self.dispatcher.submit(self.model, texts, request), dimensions: self.dimensions }
     }
 
     /// Sets the share of a tenant, from its next call on. A tenant never named has 1.
@@ -212,19 +223,12 @@ impl BatchQueue {
     /// # Errors
     /// Where it is no positive number.
     pub fn set_weight(&self, tenant: Tenant, weight: f64) -> Result<()> {
-        self.shared.lock().queue.set_weight(tenant, weight)
+        self.dispatcher.set_weight(self.model, tenant, weight)
     }
 
     /// What the queue did and holds. Tokens in it are estimates: a quarter of the bytes.
     pub fn statistics(&self) -> Statistics {
-        self.shared.lock().queue.statistics(self.shared.now())
-    }
-}
-
-impl Drop for BatchQueue {
-    fn drop(&mut self) {
-        self.shared.lock().queue.close();
-        self.shared.news.notify_one();
+        self.dispatcher.statistics(self.model).unwrap_or_default()
     }
 }
 
@@ -236,7 +240,7 @@ impl std::fmt::Debug for BatchQueue {
 
 /// What batches of a model cost, by its layers `L` and width `d`: `2 · L · 12 d²` operations a token, with MLPs of four times the width, and
 /// `4 · L · d` a pair. A static model adds up one row a token.
-fn cost(info: &ModelInfo) -> CostModel {
+pub(crate) fn cost(info: &ModelInfo) -> CostModel {
     let (layers, width) = (info.layers as f64, info.hidden.max(1) as f64);
     CostModel {
         flops_per_token: (24.0 * layers * width * width).max(2.0 * width),

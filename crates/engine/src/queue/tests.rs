@@ -4,11 +4,12 @@ use super::*;
 use std::{
     pin::pin,
     sync::{
+        Mutex,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
     task::{Context, Poll, Wake, Waker},
-    thread::Thread,
+    thread::{self, Thread},
 };
 
 struct Unpark(Thread);

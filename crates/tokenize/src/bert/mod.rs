@@ -31,7 +31,7 @@ impl Default for BertOptions {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Bert {
     vocabulary: Vocabulary,
     normal: words::Normal,
@@ -147,8 +147,9 @@ impl Bert {
         }
     }
 
-    pub(crate) fn decode(&self, ids: &[u32]) -> String {
-        let tokens = ids.iter().filter(|id| !self.special.contains(id)).filter_map(|&id| self.vocabulary.token(id));
+    pub(crate) fn decode(&self, ids: &[u32], special: bool) -> String {
+        let tokens =
+            ids.iter().filter(|id| special || !self.special.contains(id)).filter_map(|&id| self.vocabulary.token(id));
         let Some(decoder) = &self.decoder else {
             return tokens.collect::<Vec<_>>().join(" ");
         };

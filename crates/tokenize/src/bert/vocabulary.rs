@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 const INSIDE: u32 = 1 << 31;
 const EMPTY: u32 = u32::MAX;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Vocabulary {
     text: String,
     /// In the order of the ids.
