@@ -27,6 +27,7 @@ const ROWS: &[(&str, May)] = &[
     ("embral-forward", May::Use(&["embral-types", "embral-formats", "embral-backend", "embral-models"])),
     ("embral", May::UseAbove),
     ("embral-compress", May::UseAbove),
+    ("embral-server", May::UseAbove),
     ("embral-bench", May::UseAbove),
     ("embral-cli", May::UseAbove),
     ("xtask", May::Use(&[])),

@@ -14,6 +14,8 @@ mod kernels;
 mod models;
 mod rerank;
 mod search;
+#[cfg(feature = "server")]
+mod serve;
 mod similarity;
 
 use anyhow::Result;
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Calibrate(Box<calibrate::Flags>),
     Rerank(Box<rerank::Flags>),
     Classify(Box<classify::Flags>),
+    #[cfg(feature = "server")]
+    Serve(Box<serve::Flags>),
     Models(models::Flags),
     Bench(bench::Flags),
     #[cfg(feature = "vector-cache")]
@@ -48,6 +52,8 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Calibrate(flags) => calibrate::run(&flags),
         Command::Rerank(flags) => rerank::run(&flags),
         Command::Classify(flags) => classify::run(&flags),
+        #[cfg(feature = "server")]
+        Command::Serve(flags) => serve::run(*flags),
         Command::Models(flags) => models::run(&flags),
         Command::Bench(flags) => bench::run(&flags),
         #[cfg(feature = "vector-cache")]

@@ -1,0 +1,19 @@
+//! The APIs, a file each, over one pipeline.
+
+mod input;
+pub(crate) mod native;
+pub(crate) mod openai;
+pub(crate) mod operation;
+
+use crate::front::Dialect;
+
+pub(crate) use input::Inputs;
+
+/// The dialect that a path is of, for failures before any handler has it.
+pub(crate) fn of_path(path: &str) -> &'static dyn Dialect {
+    match path {
+        path if path.starts_with("/embral/") => &native::Native,
+        path if path.starts_with("/v1/embeddings") || path.starts_with("/v1/models") => &openai::OpenAi,
+        _ => &native::Native,
+    }
+}
