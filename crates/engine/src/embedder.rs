@@ -296,13 +296,10 @@ impl Embedder {
     }
 
     pub(crate) fn told<'a>(&'a self, prompt: Prompt<'a>) -> Result<Told<'a>> {
-        let text = self.prompt_text(prompt)?;
-        match (&self.model, prompt) {
+        match &self.model {
+            Model::Local(_) => Ok(Told { text: self.prompt_text(prompt)?, name: None }),
             #[cfg(feature = "remote")]
-            (Model::Remote(_), Prompt::Name(_) | Prompt::Query | Prompt::Document) => {
-                Ok(Told { text: "", name: Some(text).filter(|name| !name.is_empty()) })
-            }
-            _ => Ok(Told { text, name: None }),
+            Model::Remote(remote) => remote.prompt(prompt),
         }
     }
 

@@ -35,6 +35,8 @@ mod onnx;
 mod open;
 mod packed;
 mod pairs;
+#[cfg(feature = "remote")]
+pub mod pool;
 mod precision;
 mod profile;
 mod prompt;
@@ -84,3 +86,8 @@ pub struct OnnxPage;
 #[cfg(all(doctest, feature = "remote"))]
 #[doc = include_str!("../../../docs/remote.md")]
 pub struct RemotePage;
+
+/// Compiles the Rust of docs/pool.md.
+#[cfg(all(doctest, feature = "remote"))]
+#[doc = include_str!("../../../docs/pool.md")]
+pub struct PoolPage;

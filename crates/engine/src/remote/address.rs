@@ -22,7 +22,7 @@ pub(super) struct Address {
 
 /// What an address may say behind its question mark.
 const PARAMETERS: &str =
-    "model, batch, batch_bytes, concurrency, rpm, tpm, retries, timeout, deadline, key_env, prompts";
+    "model, batch, batch_bytes, concurrency, rpm, tpm, retries, connect, timeout, deadline, key_env, prompts";
 
 /// Ends of a path that say the kind, and what of each is no part of the base.
 const ENDS: [(&str, &str, Kind); 8] = [
@@ -102,6 +102,7 @@ impl Address {
                 let count = value.parse();
                 options.retries = count.map_err(|_| format!("retries is a whole number, found {value:?}"))?;
             }
+            "connect" => options.connect = seconds()?,
             "timeout" => options.timeout = seconds()?,
             "deadline" => options.deadline = seconds()?,
             "key_env" if !value.is_empty() => options.key_variable = Some(value.to_owned()),
@@ -152,7 +153,7 @@ mod tests {
     #[test]
     fn parameters_stand_above_the_options() {
         let options = Options { retries: 9, batch_bytes: 7, ..Options::default() };
-        let text = "http://[::1]:9/v1?model=BAAI/bge-m3&batch=8&rpm=500&tpm=1000000&timeout=2.5&deadline=30&concurrency=2\
+        let text = "http://[::1]:9/v1?model=BAAI/bge-m3&batch=8&rpm=500&tpm=1000000&timeout=2.5&connect=1&deadline=30&concurrency=2\
                     &key_env=MY_KEY&prompts=query,passage&retries=0";
         let a = Address::parse(text, &options).unwrap();
         assert_eq!((a.model.as_deref(), a.host.as_str(), a.loopback), (Some("BAAI/bge-m3"), "::1", true));
@@ -163,6 +164,7 @@ mod tests {
             requests_per_minute: Some(500),
             tokens_per_minute: Some(1_000_000),
             retries: 0,
+            connect: Duration::from_secs(1),
             timeout: Duration::from_millis(2500),
             deadline: Duration::from_secs(30),
             key_variable: Some("MY_KEY".to_owned()),

@@ -7,7 +7,7 @@ const BYTES_A_TOKEN: usize = 4;
 const SPECIAL: usize = 2;
 
 /// The texts in their order, `texts` and `bytes` a range at most; a text of more bytes is one by itself.
-pub(super) fn ranges(all: &[&str], texts: usize, bytes: usize) -> Vec<Range<usize>> {
+pub(crate) fn ranges(all: &[&str], texts: usize, bytes: usize) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut sum = 0;
     for (i, text) in all.iter().enumerate() {
@@ -26,7 +26,7 @@ pub(super) fn ranges(all: &[&str], texts: usize, bytes: usize) -> Vec<Range<usiz
 }
 
 /// About how many tokens texts are.
-pub(super) fn tokens(texts: &[impl AsRef<str>]) -> u64 {
+pub(crate) fn tokens(texts: &[impl AsRef<str>]) -> u64 {
     texts.iter().map(|text| (SPECIAL + text.as_ref().len().div_ceil(BYTES_A_TOKEN)) as u64).sum()
 }
 

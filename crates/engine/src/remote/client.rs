@@ -8,6 +8,7 @@ use super::{
 };
 use embral_types::{Error, ErrorKind};
 use std::{
+    fmt,
     hash::{BuildHasher, Hasher, RandomState},
     io::{self, Read},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -15,7 +16,6 @@ use std::{
 };
 use ureq::{Agent, Body, http::Response};
 
-const CONNECT: Duration = Duration::from_secs(20);
 /// Characters of a server's own words that are shown.
 const WORDS: usize = 300;
 /// The largest answer that carries no vectors.
@@ -50,11 +50,13 @@ pub(super) struct Request<'a> {
     pub(super) tokens: u64,
     /// Bytes that the answer has at most.
     pub(super) most: u64,
+    /// How long it may take with all of its tries, where that is less than the deadline.
+    pub(super) within: Duration,
 }
 
 impl<'a> Request<'a> {
     pub(super) fn get(url: &'a str) -> Self {
-        Self { url, body: None, tokens: 0, most: SMALL }
+        Self { url, body: None, tokens: 0, most: SMALL, within: Duration::MAX }
     }
 }
 
@@ -65,16 +67,25 @@ pub(super) struct Reply {
     pub(super) tokens: Option<u64>,
 }
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) fault: Fault,
-    retry_after: Option<Duration>,
+/// Why there is no answer. It is the source of the error that is made of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    /// What the server asks to wait.
+    pub(crate) retry_after: Option<Duration>,
     /// In words, without the address.
-    pub(super) what: String,
-    hint: Option<String>,
-    kind: ErrorKind,
+    pub(crate) what: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) kind: ErrorKind,
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl Failure {
     /// An answer that another try would only repeat.
@@ -88,7 +99,7 @@ impl Failure {
         Self { fault: Fault::Connection, hint: None, kind: ErrorKind::Network, ..Self::wrong(what) }
     }
 
-    pub(super) fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         match self.fault {
             Fault::Status(status) => Some(status),
             _ => None,
@@ -98,10 +109,11 @@ impl Failure {
     /// The error of a whole request.
     pub(super) fn error(self, url: &str, texts: &str) -> Error {
         let error = Error::new(self.kind, format!("{url}{texts}: {}", self.what));
-        match self.hint {
+        let error = match &self.hint {
             Some(hint) => error.hint(hint),
             None => error,
-        }
+        };
+        error.because(self)
     }
 }
 
@@ -112,7 +124,7 @@ impl Client {
             // A redirect would turn the post into a get, or carry key and texts elsewhere: the user is told where it leads.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .timeout_connect(Some(CONNECT.min(options.timeout)))
+            .timeout_connect(Some(options.connect.min(options.timeout)))
             .max_idle_connections_per_host(options.concurrency)
             .user_agent(concat!("embral/", env!("CARGO_PKG_VERSION")));
         if loopback {
@@ -138,6 +150,10 @@ impl Client {
         read: impl Fn(Reply) -> Result<(T, Option<u64>), Failure>,
     ) -> Result<T, Failure> {
         let mut tries = 0;
+        let policy = Policy {
+            retries: if request.body.is_some() { self.policy.retries } else { self.policy.retries.min(QUESTIONS) },
+            deadline: self.policy.deadline.min(request.within),
+        };
         // The time in which nothing is asked because of the rate is none of the server's.
         let mut spent = Duration::ZERO;
         loop {
@@ -148,7 +164,7 @@ impl Client {
             self.clock.sleep(slot.start.saturating_sub(self.clock.now()));
             let began = self.clock.now();
             tries += 1;
-            let outcome = self.attempt(request, self.policy.deadline.saturating_sub(spent));
+            let outcome = self.attempt(request, policy.deadline.saturating_sub(spent));
             drop(under_way);
             let mut failure = match outcome.and_then(&read) {
                 Ok((done, tokens)) => {
@@ -160,10 +176,6 @@ impl Client {
                 Err(failure) => failure,
             };
             spent += self.clock.now().saturating_sub(began);
-            let policy = match request.body {
-                Some(_) => self.policy,
-                None => Policy { retries: self.policy.retries.min(QUESTIONS), ..self.policy },
-            };
             match policy.after(failure.fault, failure.retry_after, tries, spent, self.chance(tries)) {
                 Verdict::Again(wait) => {
                     self.clock.sleep(wait);

@@ -12,6 +12,8 @@ use serde_json::Value;
 pub(super) struct Facts {
     /// As requests name it; empty where they need not.
     pub(super) model: String,
+    /// The model as the server calls it, where the address leaves that to it.
+    pub(super) told: Option<String>,
     /// Texts of a request.
     pub(super) batch: Option<usize>,
     pub(super) max_tokens: Option<usize>,
@@ -56,7 +58,8 @@ pub(super) fn of(kind: Kind, client: &Client, address: &Address, bare: bool) -> 
     match kind {
         Kind::Tei => {
             let info = ask(client, &format!("{base}/info"))?.unwrap_or_default();
-            tei(base, &info)
+            let told = info["model_id"].as_str().filter(|_| address.model.is_none()).map(str::to_owned);
+            Ok(Facts { told, ..tei(base, &info)? })
         }
         Kind::Ollama => {
             let tags = ask(client, &format!("{base}/api/tags"))?.unwrap_or_default();
@@ -93,6 +96,7 @@ fn tei(base: &str, info: &Value) -> Result<Facts> {
     let parts = ["model_id", "model_sha", "model_dtype", "model_type", "version"].map(|field| info[field].to_string());
     Ok(Facts {
         model: String::new(),
+        told: None,
         batch: number("max_client_batch_size"),
         max_tokens: number("max_input_length"),
         pooling,
@@ -102,9 +106,12 @@ fn tei(base: &str, info: &Value) -> Result<Facts> {
 
 fn ollama(base: &str, tags: &Value, model: Option<&str>) -> Result<Facts> {
     let names = names(&tags["models"], "name");
-    let model = match model {
-        Some(model) => model.to_owned(),
-        None => only(base, &names)?.model,
+    let (model, told) = match model {
+        Some(model) => (model.to_owned(), None),
+        None => {
+            let only = only(base, &names)?;
+            (only.model, only.told)
+        }
     };
     // A name without a tag is that of the tag `latest`.
     let full = if model.contains(':') { model.clone() } else { format!("{model}:latest") };
@@ -114,7 +121,7 @@ fn ollama(base: &str, tags: &Value, model: Option<&str>) -> Result<Facts> {
         return Err(Error::new(ErrorKind::NotFound, message).hint(format!("ollama pull {model}")));
     }
     let digest = found.and_then(|m| m["digest"].as_str()).unwrap_or_default().to_owned();
-    Ok(Facts { model, digest, ..Facts::default() })
+    Ok(Facts { model, told, digest, ..Facts::default() })
 }
 
 fn names(list: &Value, field: &str) -> Vec<String> {
@@ -125,7 +132,7 @@ fn names(list: &Value, field: &str) -> Vec<String> {
 /// The one model there is.
 fn only(base: &str, names: &[String]) -> Result<Facts> {
     match names {
-        [model] => Ok(Facts { model: model.clone(), ..Facts::default() }),
+        [model] => Ok(Facts { model: model.clone(), told: Some(model.clone()), ..Facts::default() }),
         _ => {
             let found = if names.is_empty() { "no list of models".to_owned() } else { names.join(", ") };
             let message = format!("{base}: the address names no model, and the server has {found}");

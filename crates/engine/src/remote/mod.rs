@@ -6,7 +6,7 @@
 //! a text's vector is the same alone and in company is promised for models of this machine only.
 
 mod address;
-mod batches;
+pub(crate) mod batches;
 mod client;
 mod clock;
 mod dialect;
@@ -14,16 +14,17 @@ mod facts;
 mod kind;
 mod limit;
 mod options;
-mod retry;
+pub(crate) mod retry;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use client::Failure;
 pub use kind::Kind;
 pub use options::Options;
 
-use crate::{Config, ModelInfo, Profile, prompt::Told};
+use crate::{Config, ModelInfo, Profile, Prompt, prompt::Told};
 use address::Address;
-use client::{Client, Failure, Reply, Request, Secret};
+use client::{Client, Reply, Request, Secret};
 use dialect::{Answer, Ask, Dialect};
 use embral_types::{Error, ErrorKind, Pooling, Precision, Result};
 use std::{
@@ -37,7 +38,7 @@ use std::{
         mpsc::sync_channel,
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The text that the width of the vectors is learnt from.
@@ -49,14 +50,16 @@ const VECTOR_BYTES: u64 = 256 << 10;
 pub(crate) struct Remote {
     pub(crate) info: ModelInfo,
     dialect: &'static dyn Dialect,
-    client: Client,
+    client: Arc<Client>,
     address: Address,
     kind: Kind,
     url: String,
     /// As the server calls it.
     model: String,
+    /// Its name by the server's own word, where the address gives none.
+    pub(crate) told: Option<String>,
     /// Texts of a request.
-    batch: usize,
+    pub(crate) batch: usize,
     /// What the server says of the model's contents.
     #[cfg_attr(not(feature = "vector-cache"), expect(dead_code, reason = "only the keys of vectors depend on it"))]
     digest: String,
@@ -67,17 +70,42 @@ pub(crate) struct Remote {
     base64: AtomicBool,
 }
 
-impl Remote {
-    /// Finds out what the server is. The width of its vectors is 0 until [`Remote::measure`].
-    pub(crate) fn open(name: &str, config: &Config) -> Result<Self> {
+/// A server that nothing was asked of yet: its address, its key and its limits, which stay the same however often it is opened.
+#[derive(Clone)]
+pub(crate) struct Server {
+    address: Address,
+    client: Arc<Client>,
+}
+
+impl Server {
+    /// The server of an address.
+    pub(crate) fn new(name: &str, config: &Config) -> Result<Self> {
         let address = Address::parse(name, &config.remote)?;
         refuse(config)?;
         let key = key(&address, &|name| env::var(name).ok().filter(|value| !value.trim().is_empty()))?;
         let client = Client::new(&address.options, key, address.loopback, Arc::new(clock::Wall::default()));
-        Self::with_client(address, client, config)
+        Ok(Self { address, client: Arc::new(client) })
     }
 
-    fn with_client(address: Address, client: Client, config: &Config) -> Result<Self> {
+    /// Requests that may be under way at once.
+    pub(crate) fn concurrency(&self) -> usize {
+        self.address.options.concurrency
+    }
+
+    /// Bytes of text of a request at most.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.address.options.batch_bytes
+    }
+}
+
+impl Remote {
+    /// Finds out what the server is. The width of its vectors is 0 until [`Remote::measure`].
+    pub(crate) fn open(name: &str, config: &Config) -> Result<Self> {
+        Self::of(Server::new(name, config)?, config)
+    }
+
+    /// As [`Remote::open`], of a server that may have been opened before.
+    pub(crate) fn of(Server { address, client }: Server, config: &Config) -> Result<Self> {
         let kind = match address.kind {
             Some(kind) => kind,
             None => facts::kind(&client, &address.base)?,
@@ -134,6 +162,7 @@ impl Remote {
             kind,
             url,
             model,
+            told: facts.told,
             batch: address.options.batch_texts.unwrap_or(dialect.batch()).min(facts.batch.unwrap_or(usize::MAX)),
             digest: facts.digest,
             dims: config.dims,
@@ -190,7 +219,8 @@ impl Remote {
                 let (sender, next, batches) = (sender.clone(), &next, &batches);
                 scope.spawn(move || {
                     while let Some(range) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let answer = self.request(&texts[range.clone()], told, &|i| place(range.start + i));
+                        let answer =
+                            self.request(&texts[range.clone()], told, &|i| place(range.start + i), Duration::MAX);
                         if answer.is_err() {
                             next.store(batches.len(), Ordering::Relaxed);
                         }
@@ -219,8 +249,40 @@ impl Remote {
         failed.map_or(Ok(()), |(_, e)| Err(e))
     }
 
-    /// One request, in halves where it is too large for the server.
-    fn request(&self, texts: &[&str], told: Told<'_>, place: &dyn Fn(usize) -> usize) -> Result<Answer> {
+    /// Embeds texts one request after the other, all of them within a time; one row each.
+    pub(crate) fn embed_within(&self, texts: &[&str], told: Told<'_>, within: Duration) -> Result<Vec<f32>> {
+        let start = Instant::now();
+        let mut rows = Vec::new();
+        for range in batches::ranges(texts, self.batch, self.address.options.batch_bytes) {
+            let left = within.saturating_sub(start.elapsed());
+            let answer = self.request(&texts[range.clone()], told, &|i| range.start + i, left)?;
+            rows.extend(answer.rows.into_iter().flatten());
+        }
+        Ok(rows)
+    }
+
+    /// What a prompt is to this server.
+    ///
+    /// # Errors
+    /// Where it has no prompt of that name.
+    pub(crate) fn prompt<'a>(&'a self, prompt: Prompt<'a>) -> Result<Told<'a>> {
+        let text = self.info.prompt_name(prompt)?;
+        Ok(match prompt {
+            Prompt::Name(_) | Prompt::Query | Prompt::Document => {
+                Told { text: "", name: Some(text).filter(|name| !name.is_empty()) }
+            }
+            _ => Told { text, name: None },
+        })
+    }
+
+    /// One request, in halves where it is too large for the server. Each half has the time of the whole.
+    fn request(
+        &self,
+        texts: &[&str],
+        told: Told<'_>,
+        place: &dyn Fn(usize) -> usize,
+        within: Duration,
+    ) -> Result<Answer> {
         let told_texts: Vec<Cow<'_, str>> = match told.text {
             "" => texts.iter().map(|&text| text.into()).collect(),
             prompt => texts.iter().map(|text| format!("{prompt}{text}").into()).collect(),
@@ -242,6 +304,7 @@ impl Remote {
             body: Some(body.as_bytes()),
             tokens: batches::tokens(&told_texts),
             most: (1 << 20) + texts.len() as u64 * VECTOR_BYTES + 6 * bytes as u64,
+            within,
         };
         let failure = match self.client.ask(&request, |reply| self.rows(&reply, texts.len())) {
             Ok(answer) => return Ok(answer),
@@ -251,13 +314,13 @@ impl Remote {
         let says = |word: &str| failure.what.contains(word);
         if base64 && matches!(status, Some(400 | 422)) && (says("encoding_format") || says("base64")) {
             self.base64.store(false, Ordering::Relaxed);
-            return self.request(texts, told, place);
+            return self.request(texts, told, place, within);
         }
         let too_large = status == Some(413) || matches!(status, Some(400 | 422)) && says("batch size");
         if too_large && texts.len() > 1 {
             let half = texts.len() / 2;
-            let mut first = self.request(&texts[..half], told, place)?;
-            let rest = self.request(&texts[half..], told, &|i| place(half + i))?;
+            let mut first = self.request(&texts[..half], told, place, within)?;
+            let rest = self.request(&texts[half..], told, &|i| place(half + i), within)?;
             first.rows.extend(rest.rows);
             first.tokens = first.tokens.zip(rest.tokens).map(|(a, b)| a + b);
             return Ok(first);
@@ -323,7 +386,7 @@ impl Remote {
             let bytes: usize = texts.iter().map(|text| text.len()).sum();
             // A token is some hundred bytes of JSON.
             let most = (1 << 20) + 256 * bytes as u64;
-            let request = Request { url: &url, body: Some(body.as_bytes()), tokens: 0, most };
+            let request = Request { url: &url, body: Some(body.as_bytes()), tokens: 0, most, within: Duration::MAX };
             let read = |reply: Reply| -> Result<_, Failure> {
                 let rows: Vec<Vec<Token>> = serde_json::from_slice(&reply.body)
                     .map_err(|e| Failure::wrong(format!("expected the tokens of a TEI-type server: {e}")))?;

@@ -17,6 +17,8 @@ pub struct Options {
     pub tokens_per_minute: Option<u64>,
     /// How often a request is tried again (`retries`) that met a busy or broken server.
     pub retries: u32,
+    /// How long a connection may take to come about (`connect`, in seconds); it is a part of the try.
+    pub connect: Duration,
     /// How long one try may take (`timeout`, in seconds).
     pub timeout: Duration,
     /// How long a request may take with all of its tries (`deadline`, in seconds).
@@ -36,6 +38,7 @@ impl Default for Options {
             requests_per_minute: None,
             tokens_per_minute: None,
             retries: 5,
+            connect: Duration::from_secs(20),
             timeout: Duration::from_secs(60),
             deadline: Duration::from_secs(300),
             key_variable: None,

@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// What a try came to, as far as trying again depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// An answer with this status.
     Status(u16),
     /// The connection did not come about or broke.
@@ -22,7 +22,7 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Whether it may go away by itself.
-    pub(super) fn passes(self) -> bool {
+    pub(crate) fn passes(self) -> bool {
         match self {
             // 425 too early, 529 overloaded (of some clouds); 501 and 505 stay what they are.
             Self::Status(status) => matches!(status, 408 | 409 | 425 | 429 | 500 | 502..=504 | 507 | 520..=529),
@@ -34,7 +34,7 @@ impl Fault {
 
 /// What to do about a failed try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Wait so long, then try again.
     Again(Duration),
     /// It will not go away.
@@ -47,11 +47,11 @@ pub(super) enum Verdict {
 
 /// The policy of one request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     /// Tries after the first.
-    pub(super) retries: u32,
+    pub(crate) retries: u32,
     /// From the first try to the start of the last.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 impl Policy {
@@ -59,7 +59,7 @@ impl Policy {
     ///
     /// The wait is drawn evenly from zero to `FIRST 2^(tries-1)`, `LONGEST` at most, and comes on top of what the server asks for, so
     /// that clients that were refused together do not come back together.
-    pub(super) fn after(
+    pub(crate) fn after(
         &self,
         fault: Fault,
         retry_after: Option<Duration>,

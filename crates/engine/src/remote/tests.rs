@@ -17,7 +17,7 @@ fn client(server: &Server, parameters: &str, key: Option<&str>) -> (Client, Arc<
 }
 
 fn post(client: &Client, url: &str, tokens: u64) -> Result<Vec<u8>, Failure> {
-    let request = Request { url, body: Some(b"{}"), tokens, most: 1000 };
+    let request = Request { url, body: Some(b"{}"), tokens, most: 1000, within: Duration::MAX };
     client.ask(&request, |reply: Reply| Ok((reply.body, Some(tokens))))
 }
 
