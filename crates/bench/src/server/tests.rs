@@ -112,7 +112,7 @@ fn a_bad_request_that_is_answered_is_wrong() {
     assert!(report.fault().unwrap().contains("status 500 to a request that must be refused"), "{report}");
 }
 
-/// With 20 texts of one slot each, half of the first answers and the reading of one in 64 find a server that mixes vectors up.
+/// Each of the ten texts is asked for 200 times, and the 65th, 129th and 193rd answer is read in full.
 #[test]
 fn vectors_that_change_are_wrong() {
     let asked = AtomicUsize::new(0);
