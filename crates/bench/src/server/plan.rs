@@ -155,13 +155,12 @@ impl Plan {
             let from = plan.items.len();
             match kind {
                 Kind::Single => (0..make.texts.len()).for_each(|i| plan.embed(make, kind, vec![i])),
+                // Batches go around the texts, so that every text is in one and every batch is full.
                 Kind::Batch => {
-                    // Batches go around the texts, so that every text is in one and every batch is full.
                     let n = make.texts.len();
-                    let batches = n.div_ceil(make.batch);
-                    (0..batches).for_each(|b| {
-                        plan.embed(make, kind, (0..make.batch).map(|i| (b * make.batch + i) % n).collect())
-                    });
+                    for from in (0..n).step_by(make.batch) {
+                        plan.embed(make, kind, (from..from + make.batch).map(|i| i % n).collect());
+                    }
                 }
                 Kind::Rerank => plan.rerank(make)?,
                 Kind::Tokenize => plan.tokenize(make)?,

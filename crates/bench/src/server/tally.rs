@@ -13,7 +13,7 @@ const READ_EVERY: u64 = 64;
 /// The vector of a text is the same where the cosine to the first one is no lower. Servers that pad, or that compute in 8 bits, give a text
 /// another vector in other company; a mixed-up one is below 0.99.
 const SAME: f64 = 1.0 - 1e-4;
-/// Of what is wrong, so many are told.
+/// Of the different things that are wrong, so many are told.
 const TOLD: usize = 5;
 
 /// How often each answer with an unexpected status came, and what the first one said.
@@ -102,7 +102,10 @@ impl Judge {
     fn blame(&mut self, item: &Item, what: &str) {
         self.wrong += 1;
         if self.wrongs.len() < TOLD {
-            self.wrongs.push(format!("{} {}: {what}", item.method, item.path));
+            let wrong = format!("{} {}: {what}", item.method, item.path);
+            if !self.wrongs.contains(&wrong) {
+                self.wrongs.push(wrong);
+            }
         }
     }
 
@@ -258,7 +261,8 @@ mod tests {
                 judge.wrongs
             );
         }
-        assert_eq!(judge.wrong, 6);
+        assert!(!accepts(&mut judge, item, 200, "[[1.0,null],[0.0,1.0]]", true));
+        assert_eq!((judge.wrong, judge.wrongs.len()), (7, 1));
     }
 
     #[test]
