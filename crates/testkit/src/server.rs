@@ -65,6 +65,13 @@ impl Reply {
     }
 }
 
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Connection {
+    Close,
+    Keep,
+}
+
 /// A server that runs until it is dropped.
 pub struct Server {
     /// `http://127.0.0.1:PORT`.
@@ -80,6 +87,18 @@ impl Server {
     /// # Panics
     /// Where the loopback has no free port.
     pub fn start(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serving(answer, Connection::Close)
+    }
+
+    /// As [`Server::start`], with connections that stay open from request to request.
+    ///
+    /// # Panics
+    /// Where the loopback has no free port.
+    pub fn keep_alive(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::serving(answer, Connection::Keep)
+    }
+
+    fn serving(answer: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static, connection: Connection) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket has an address"));
         let (requests, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -92,7 +111,7 @@ impl Server {
                 let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
                 thread::spawn(move || {
                     // A client that goes away early is its own affair.
-                    let _ = serve(&stream, &seen, &*answer);
+                    let _ = serve(&stream, &seen, &*answer, connection);
                 });
             }
         });
@@ -124,13 +143,32 @@ impl Drop for Server {
 }
 
 fn serve(
-    mut stream: &TcpStream,
+    stream: &TcpStream,
     seen: &Mutex<Vec<Request>>,
     answer: &(dyn Fn(&Request, usize) -> Reply + Send + Sync),
+    connection: Connection,
 ) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
+    while let Some(request) = read(&mut reader)? {
+        let number = {
+            let mut seen = seen.lock().expect("no answer panicked");
+            seen.push(request.clone());
+            seen.len() - 1
+        };
+        reply(stream, answer(&request, number), connection)?;
+        if connection == Connection::Close {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next request; `None` where the client has gone away.
+fn read(reader: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
     let mut line = String::new();
-    reader.read_line(&mut line)?;
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
     let mut words = line.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let mut request = Request { method, path, headers: Vec::new(), body: Vec::new() };
@@ -142,26 +180,31 @@ fn serve(
     }
     let length = request.header("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     reader.take(length).read_to_end(&mut request.body)?;
-    let number = {
-        let mut seen = seen.lock().expect("no answer panicked");
-        seen.push(request.clone());
-        seen.len() - 1
-    };
-    match answer(&request, number) {
+    Ok(Some(request))
+}
+
+/// Writes an answer; an error where it is one that ends the connection.
+fn reply(mut stream: &TcpStream, reply: Reply, connection: Connection) -> io::Result<()> {
+    let ended = || Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+    match reply {
         Reply::Whole(status, headers, body) => {
-            write!(stream, "HTTP/1.1 {status} .\r\nContent-Length: {}\r\nConnection: close\r\n", body.len())?;
-            for (name, value) in headers {
-                write!(stream, "{name}: {value}\r\n")?;
+            let mut head = format!("HTTP/1.1 {status} .\r\nContent-Length: {}\r\n", body.len());
+            if connection == Connection::Close {
+                head.push_str("Connection: close\r\n");
             }
-            write!(stream, "\r\n{body}")
+            for (name, value) in headers {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+            // In one piece: the second of two would wait for the acknowledgement of the first, 40 ms.
+            stream.write_all(format!("{head}\r\n{body}").as_bytes())
         }
-        Reply::Half(body) => half(stream, &body),
+        Reply::Half(body) => half(stream, &body).and_then(|()| ended()),
         Reply::Stall(body) => {
             half(stream, &body)?;
-            stream.read(&mut [0]).map(|_| ())
+            stream.read(&mut [0]).and_then(|_| ended())
         }
-        Reply::Silence => stream.read(&mut [0]).map(|_| ()),
-        Reply::Close => Ok(()),
+        Reply::Silence => stream.read(&mut [0]).and_then(|_| ended()),
+        Reply::Close => ended(),
         Reply::Endless => {
             write!(stream, "HTTP/1.1 200 .\r\nConnection: close\r\n\r\n[[1")?;
             loop {
@@ -190,20 +233,60 @@ pub fn vector(text: &str, dims: usize) -> Vec<f32> {
     row
 }
 
-/// A server of one of the kinds `openai`, `tei`, `ollama` and `cohere`, with one model called `tiny` of `dims` components; 404 for what
-/// is no route of that kind.
+/// Little-endian floats in base64, with padding.
+fn base64(row: &[f32]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let four = |three: &[u8]| {
+        let bits = (0..3).fold(0u32, |bits, i| bits << 8 | u32::from(three.get(i).copied().unwrap_or(0)));
+        let letter = |i: usize| LETTERS[(bits >> (18 - 6 * i)) as usize & 63] as char;
+        (0..4).map(|i| if i <= three.len() { letter(i) } else { '=' }).collect::<String>()
+    };
+    bytes.chunks(3).map(four).collect()
+}
+
+/// A server of one of the kinds `embral`, `openai`, `tei`, `ollama` and `cohere`, with one model called `tiny` of `dims` components; 404 for what
+/// is no route of that kind, 422 for texts that are none.
 pub fn model(kind: &'static str, dims: usize) -> impl Fn(&Request, usize) -> Reply + Send + Sync + 'static {
     move |request, _| {
         let body = request.json();
         let rows = |texts: &Value, width: &Value| -> Vec<Vec<f32>> {
             let width = width.as_u64().map_or(dims, |n| n as usize);
-            texts.as_array().into_iter().flatten().map(|t| vector(t.as_str().unwrap_or_default(), width)).collect()
+            let texts = texts.as_array().map_or(std::slice::from_ref(texts), Vec::as_slice);
+            texts.iter().map(|t| vector(t.as_str().unwrap_or_default(), width)).collect()
         };
+        let routes = ["/embral/v1/embed", "/v1/embeddings", "/embed", "/api/embed", "/v2/embed"];
+        let texts = ["input", "inputs", "texts"].map(|field| &body[field]);
+        if routes.contains(&request.path.as_str()) && !texts.iter().any(|t| t.is_string() || t.is_array()) {
+            return Reply::status(422, "{\"error\":\"expected texts\"}");
+        }
         let value = match (kind, request.path.as_str()) {
+            ("embral", "/embral/v1/embed") => {
+                let rows = rows(&body["input"], &body["dimensions"]);
+                let item = |(i, row)| json!({ "index": i, "embedding": row });
+                let data: Vec<Value> = rows.iter().enumerate().map(item).collect();
+                json!({ "model": "tiny", "dimensions": dims, "data": data, "usage": { "tokens": 3 * data.len() } })
+            }
+            ("embral", "/embral/v1/rerank") => {
+                let length = |text: &Value| text.as_str().map_or(0, str::len) as f64 / 1000.0;
+                let item = |(i, text)| json!({ "index": i, "score": length(text) });
+                let results: Vec<Value> =
+                    body["documents"].as_array().into_iter().flatten().enumerate().map(item).collect();
+                json!({ "model": "tiny", "results": results, "usage": { "tokens": 9 } })
+            }
+            ("embral", "/embral/v1/tokenize") => {
+                let words = body["input"].as_str().unwrap_or_default().split_whitespace();
+                let ids: Vec<Value> = words.map(|word| json!({ "id": word.len(), "token": word })).collect();
+                json!({ "model": "tiny", "data": [ids] })
+            }
             ("openai", "/v1/models") => json!({ "object": "list", "data": [{ "id": "tiny", "object": "model" }] }),
             ("openai", "/v1/embeddings") => {
                 let rows = rows(&body["input"], &body["dimensions"]);
-                let item = |(i, row)| json!({ "object": "embedding", "index": i, "embedding": row });
+                let number = |row: &Vec<f32>| match body["encoding_format"].as_str() {
+                    Some("base64") => json!(base64(row)),
+                    _ => json!(row),
+                };
+                let item = |(i, row)| json!({ "object": "embedding", "index": i, "embedding": number(row) });
                 let data: Vec<Value> = rows.iter().enumerate().rev().map(item).collect();
                 json!({ "object": "list", "model": "tiny", "data": data, "usage": { "prompt_tokens": 3 * data.len() } })
             }

@@ -6,6 +6,7 @@ mod documents;
 mod failures;
 mod formats;
 mod forms;
+mod load;
 mod models;
 mod onnx;
 mod process;

@@ -1,4 +1,7 @@
-//! `embral bench`: measuring a model on the machine at hand.
+//! `embral bench`: measuring a model, or a server, on the machine at hand.
+
+#[cfg(feature = "server-load")]
+mod server;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -11,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Measure a model on this machine
+/// Measure a model or an embedding server on this machine
 #[derive(Args, Debug)]
 pub(crate) struct Flags {
     #[command(subcommand)]
@@ -21,6 +24,8 @@ pub(crate) struct Flags {
 #[derive(Subcommand, Debug)]
 enum What {
     Texts(TextsFlags),
+    #[cfg(feature = "server-load")]
+    Server(server::Flags),
 }
 
 /// Embed the lines of a file several times and print the speed, tokenisation included, and the stages that took the time
@@ -66,7 +71,14 @@ struct TextsFlags {
 }
 
 pub(crate) fn run(flags: &Flags) -> Result<()> {
-    let What::Texts(flags) = &flags.what;
+    match &flags.what {
+        What::Texts(flags) => measure_texts(flags),
+        #[cfg(feature = "server-load")]
+        What::Server(flags) => server::run(flags),
+    }
+}
+
+fn measure_texts(flags: &TextsFlags) -> Result<()> {
     let lines = texts::read_lines(&flags.texts, flags.limit)?;
     let report = texts::run(
         &texts::Options {
