@@ -62,7 +62,7 @@ fn every_dialect_is_measured_on_connections_that_stay_open_and_on_others() {
 #[test]
 fn the_warm_up_is_not_counted() {
     let server = Server::keep_alive(model("openai", DIMS));
-    let options = Options { warm_up: 0.05, ..options(&server, Dialect::OpenAi, 20) };
+    let options = Options { warm_up: 0.2, ..options(&server, Dialect::OpenAi, 20) };
     let report = run(&options, &ten()).unwrap();
     assert_eq!((report.requests, report.latency.count), (20, 20));
     assert!(server.requests().len() > 21, "{}", server.requests().len());
@@ -150,7 +150,7 @@ fn requests_without_an_answer_are_counted_by_how_they_ended() {
         (Reply::Silence, Broken::Timeout),
     ] {
         let server = broken(move |_, number| (number == 7).then(|| reply.clone()));
-        let timeout = if how == Broken::Timeout { Duration::from_millis(500) } else { Duration::from_secs(60) };
+        let timeout = if how == Broken::Timeout { Duration::from_secs(3) } else { Duration::from_secs(60) };
         let report = run(&Options { timeout, ..options(&server, Dialect::OpenAi, 50) }, &ten()).unwrap();
         assert_eq!(report.broken.get(&how), Some(&1), "{how:?}: {report}");
         assert_eq!((report.requests, report.good, report.fault()), (50, 49, None), "{how:?}: {report}");
