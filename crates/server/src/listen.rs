@@ -2,12 +2,15 @@
 
 use crate::app::App;
 use axum::{Router, body::Body};
-use hyper::service::service_fn;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -37,17 +40,18 @@ pub(crate) struct Connections {
     router: Router,
     room: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
+    /// Says that connections are to end with the request that they carry.
+    end: Arc<watch::Sender<bool>>,
 }
 
 impl Connections {
     pub(crate) fn new(app: &Arc<App>, stop: watch::Receiver<bool>) -> Self {
         let room = Arc::new(Semaphore::new(app.settings.max_connections));
-        Self { app: Arc::clone(app), router: app.router(), room, stop }
+        Self { app: Arc::clone(app), router: app.router(), room, stop, end: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Accepts connections until the server stops, and then waits until they have ended, as long as the settings say.
     pub(crate) async fn serve(mut self, listener: Listener) {
-        let graceful = GracefulShutdown::new();
         loop {
             // Beyond the most connections, further ones wait in the system's queue.
             let permit = tokio::select! {
@@ -59,29 +63,27 @@ impl Connections {
                 accepted = listener.accept() => accepted,
                 () = stopped(&mut self.stop) => break,
             };
-            self.take(&graceful, accepted, permit, &listener).await;
+            self.take(accepted, permit, &listener).await;
         }
         // Who has connected already is answered.
         while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
             && let Ok(permit) = Arc::clone(&self.room).try_acquire_owned()
             && accepted.is_ok()
         {
-            self.take(&graceful, accepted, permit, &listener).await;
+            self.take(accepted, permit, &listener).await;
         }
         drop(listener);
-        tokio::time::sleep(GRACE).await;
-        if tokio::time::timeout(self.app.settings.shutdown_timeout, graceful.shutdown()).await.is_err() {
-            tracing::warn!("connections were still open after {:?}: they are cut", self.app.settings.shutdown_timeout);
+        let (start, most) = (Instant::now(), self.app.settings.shutdown_timeout);
+        tokio::time::sleep(GRACE.min(most)).await;
+        self.end.send_replace(true);
+        // All places are free when the last connection has ended.
+        let all = u32::try_from(self.app.settings.max_connections).unwrap_or(u32::MAX);
+        if tokio::time::timeout(most.saturating_sub(start.elapsed()), self.room.acquire_many(all)).await.is_err() {
+            tracing::warn!("connections were still open after {} s: they are cut", most.as_secs());
         }
     }
 
-    async fn take(
-        &self,
-        graceful: &GracefulShutdown,
-        accepted: io::Result<Accepted>,
-        permit: OwnedSemaphorePermit,
-        listener: &Listener,
-    ) {
+    async fn take(&self, accepted: io::Result<Accepted>, permit: OwnedSemaphorePermit, listener: &Listener) {
         let stream = match accepted {
             Ok(stream) => stream,
             Err(e) => {
@@ -92,22 +94,22 @@ impl Connections {
             }
         };
         let (router, patience) = (self.router.clone(), self.app.settings.client_timeout);
-        let watcher = graceful.watcher();
+        let end = self.end.subscribe();
         match (stream, listener) {
             (Accepted::Tcp(stream), Listener::Tcp(_, Some(tls))) => {
                 let tls = tls.clone();
                 tokio::spawn(async move {
                     let handshake = tokio::time::timeout(patience, tls.accept(stream)).await;
                     if let Ok(Ok(stream)) = handshake {
-                        converse(stream, router, patience, watcher, permit).await;
+                        converse(stream, router, patience, end, permit).await;
                     }
                 });
             }
             (Accepted::Tcp(stream), _) => {
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(converse(stream, router, patience, watcher, permit));
+                tokio::spawn(converse(stream, router, patience, end, permit));
             }
-            (Accepted::Unix(stream), _) => drop(tokio::spawn(converse(stream, router, patience, watcher, permit))),
+            (Accepted::Unix(stream), _) => drop(tokio::spawn(converse(stream, router, patience, end, permit))),
         }
     }
 }
@@ -136,7 +138,7 @@ async fn converse<S>(
     stream: S,
     router: Router,
     patience: Duration,
-    watcher: hyper_util::server::graceful::Watcher,
+    mut end: watch::Receiver<bool>,
     _permit: OwnedSemaphorePermit,
 ) where
     S: AsyncRead + AsyncWrite + Send + 'static,
@@ -151,17 +153,25 @@ async fn converse<S>(
             router.call(request.map(Body::new)).await
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(patience)
-        .max_buf_size(HEAD_BYTES.max(8192))
-        .max_headers(HEADERS)
-        .keep_alive(true);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(Box::pin(stream)), service).into_owned();
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Also between two requests: a connection that nobody uses is closed.
+            .header_read_timeout(patience)
+            .max_buf_size(HEAD_BYTES)
+            .max_headers(HEADERS)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut end) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     // What a connection ends with is the client's business: it broke off, or spoke no HTTP.
-    if let Err(e) = watcher.watch(connection).await {
+    if let Err(e) = ended {
         tracing::debug!("a connection ended: {e}");
     }
 }

@@ -207,6 +207,14 @@ impl App {
         documents: Vec<String>,
         ranking: Ranking,
     ) -> Result<(Vec<Ranked>, Computed), Failure> {
+        if !lease.model().offers().scores {
+            let message = format!(
+                "{} does not rerank: expected a reranker, found a model for {}",
+                lease.name(),
+                lease.model().task()
+            );
+            return Err(Failure::new(Kind::Unsupported, message).of_field("model"));
+        }
         if documents.is_empty() {
             return Err(Failure::new(Kind::Empty, "`documents` cannot be empty: expected texts to be ranked"));
         }

@@ -69,6 +69,8 @@ pub(crate) struct Slot {
 pub(crate) struct Loaded {
     pub(crate) id: ModelId,
     pub(crate) model: Arc<ServedModel>,
+    /// Bytes of its weights as they are kept; 0 where only its runtime knows.
+    pub(crate) bytes: u64,
     pub(crate) dispatcher: Arc<Dispatcher<Served>>,
     /// How long opening took.
     pub(crate) took: Duration,
@@ -253,15 +255,20 @@ impl Models {
             None => None,
         };
         tracing::info!(model = %slot.name, "opening");
-        let opened = tokio::task::spawn_blocking(move || ServedModel::open(config)).await;
-        let opened = opened.map_err(|_| Failure::new(Kind::Internal, "opening the model panicked"))?;
-        let model = Arc::new(opened.map_err(|e| unopened(&slot.name, &e))?);
+        let opened = tokio::task::spawn_blocking(move || {
+            let bytes = names::weight_bytes(&config)?;
+            ServedModel::open(config).map(|model| (model, bytes))
+        });
+        let opened = opened.await.map_err(|_| Failure::new(Kind::Internal, "opening the model panicked"))?;
+        let (model, bytes) = opened.map_err(|e| unopened(&slot.name, &e))?;
+        let model = Arc::new(model);
         let id = self.enqueue(&slot.entry, &model).map_err(Failure::from)?;
         let took = start.elapsed();
         tracing::info!(model = %slot.name, task = model.task(), seconds = took.as_secs_f64(), "open");
         Ok(Arc::new(Loaded {
             id,
             model,
+            bytes,
             dispatcher: Arc::clone(&self.dispatcher),
             took,
             since: SystemTime::now(),
@@ -318,11 +325,8 @@ impl Models {
         let measured = tokio::task::spawn_blocking(move || names::weight_bytes(&config)).await;
         let needed = measured.unwrap_or(Ok(0)).map_err(|e| unopened("the model", &e))?;
         loop {
-            let open: Vec<(Arc<Slot>, u64)> = self
-                .slots()
-                .into_iter()
-                .filter_map(|slot| slot.loaded().map(|loaded| (slot, loaded.model.info().weight_bytes as u64)))
-                .collect();
+            let open: Vec<(Arc<Slot>, u64)> =
+                self.slots().into_iter().filter_map(|slot| slot.loaded().map(|loaded| (slot, loaded.bytes))).collect();
             let used: u64 = open.iter().map(|(_, bytes)| bytes).sum();
             if used + needed <= most {
                 return Ok(());

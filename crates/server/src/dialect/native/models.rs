@@ -51,6 +51,7 @@ fn info(loaded: &Loaded) -> Value {
         "precision": info.precision.name(),
         "device": info.device,
         "weight_bytes": info.weight_bytes,
+        "memory_bytes": loaded.bytes,
         "fingerprint": info.fingerprint,
         "labels": loaded.model.labels(),
         "outputs": { "dense": offers.dense, "sparse": offers.sparse, "multi_vector": offers.multi_vector,

@@ -1,0 +1,11 @@
+//! A server as its clients see it: over real sockets on loopback, against what the library gives.
+
+mod hostile;
+mod keys;
+mod lifecycle;
+mod load;
+mod models;
+mod native;
+mod openai;
+mod support;
+mod transport;
