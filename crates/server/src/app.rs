@@ -10,6 +10,7 @@ use crate::{
     limit::{Limiter, Rates},
     metrics::{self, Metrics},
     models::{Models, Served},
+    page,
     settings::Resolved,
 };
 use axum::{
@@ -74,6 +75,7 @@ impl App {
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         let mut router = Router::new()
             .merge(dialect::operation::routes())
+            .merge(page::routes())
             .merge(dialect::openai::routes())
             .merge(dialect::native::routes());
         router = router.fallback(nowhere).method_not_allowed_fallback(other_method);

@@ -19,6 +19,7 @@ mod log;
 mod metrics;
 mod models;
 mod number;
+mod page;
 mod pipeline;
 mod server;
 mod settings;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
+        .route("/", get(crate::page::root))
         .route("/live", get(live))
         .route("/ping", get(ready))
         .route("/ready", get(ready))
