@@ -9,7 +9,7 @@ use crate::{
     health::Health,
     limit::{Limiter, Rates},
     metrics::{self, Metrics},
-    models::{Models, Served},
+    models::{Front, Models, Served},
     page,
     settings::Resolved,
 };
@@ -43,6 +43,7 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Blocks while workers are asked what they are.
     pub(crate) fn new(settings: Resolved) -> Result<Arc<Self>> {
         let settings = Arc::new(settings);
         let told = &settings.settings;
@@ -53,7 +54,8 @@ impl App {
         let dispatcher = Arc::new(Dispatcher::observed(1, Some(metrics::observer(&metrics)))?);
         let shares: Vec<(Tenant, f64)> =
             keys.iter().filter(|(_, key)| key.weight != 1.0).map(|(tenant, key)| (tenant, key.weight)).collect();
-        let models = Models::new(Arc::clone(&settings), Arc::clone(&dispatcher), shares, begin);
+        let front = Front::open(&settings, &shares, metrics::observer(&metrics))?;
+        let models = Models::new(Arc::clone(&settings), Arc::clone(&dispatcher), shares, begin, front);
         // A few large bodies at once, or very many small ones.
         let room = Room::new(settings.body_limit.saturating_mul(4).max(256 << 20));
         let bodies = Limits { bytes: settings.body_limit, pause: settings.client_timeout, room };

@@ -6,7 +6,10 @@ use crate::{
     failure::{Failure, Kind},
     pipeline::Computed,
 };
-use embral::queue::{BatchReport, Reason, Refusal};
+use embral::{
+    pool::WorkerState,
+    queue::{BatchReport, Reason, Refusal},
+};
 use prometheus::{
     Counter, CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntGauge, Opts, Registry,
     TextEncoder, exponential_buckets,
@@ -54,6 +57,7 @@ struct ModelGauges {
     throughput: GaugeVec,
     loaded: GaugeVec,
     in_use: GaugeVec,
+    workers: GaugeVec,
 }
 
 /// The metrics of TEI's server.
@@ -191,6 +195,7 @@ impl Metrics {
             throughput: make.gauges("embral_throughput_tokens", "Tokens a second while a batch runs", model),
             loaded: make.gauges("embral_model_loaded", "1 for a model that is open", model),
             in_use: make.gauges("embral_model_requests", "Requests that use a model now", model),
+            workers: make.gauges("embral_worker", "Workers of a front, by kind", &["worker", "what"]),
         };
         Self {
             requests: make.counters(
@@ -345,9 +350,22 @@ impl Metrics {
             gauges.loaded.with_label_values(&[name]).set(f64::from(u8::from(loaded.is_some())));
             gauges.in_use.with_label_values(&[name]).set(slot.in_use() as f64);
             let Some(loaded) = loaded else { continue };
-            let set = |vec: &GaugeVec, what: &str, value: f64| vec.with_label_values(&[name, what]).set(value);
-            set(&gauges.cache, "yes", loaded.cache_hits.load(Ordering::Relaxed) as f64);
-            set(&gauges.cache, "no", loaded.cache_misses.load(Ordering::Relaxed) as f64);
+            let set = |vec: &GaugeVec, of: &str, what: &str, value: f64| vec.with_label_values(&[of, what]).set(value);
+            set(&gauges.cache, name, "yes", loaded.cache_hits.load(Ordering::Relaxed) as f64);
+            set(&gauges.cache, name, "no", loaded.cache_misses.load(Ordering::Relaxed) as f64);
+            for worker in loaded.model.pool().map(|pool| pool.status().workers).unwrap_or_default() {
+                let serving = worker.state == WorkerState::Serving;
+                for (what, value) in [
+                    ("serving", f64::from(u8::from(serving))),
+                    ("in_flight", worker.in_flight as f64),
+                    ("answered", worker.answered as f64),
+                    ("failed", worker.failed as f64),
+                    ("ejections", worker.ejections as f64),
+                    ("tokens_per_second", worker.tokens_per_second.unwrap_or(0.0)),
+                ] {
+                    set(&gauges.workers, &worker.name, what, value);
+                }
+            }
             let Some(queue) = loaded.dispatcher.statistics(loaded.id) else { continue };
             waiting_all += queue.waiting_sequences;
             for (what, value) in [
@@ -357,7 +375,7 @@ impl Metrics {
                 ("running_texts", queue.running_sequences as f64),
                 ("oldest_seconds", queue.oldest.map_or(0.0, |age| age.as_secs_f64())),
             ] {
-                set(&gauges.queue, what, value);
+                set(&gauges.queue, name, what, value);
             }
             let totals = queue.totals;
             for (what, value) in [
@@ -372,10 +390,10 @@ impl Metrics {
                 ("padding_saved_tokens", totals.padding_saved as f64),
                 ("busy_seconds", totals.busy_seconds),
             ] {
-                set(&gauges.totals, what, value);
+                set(&gauges.totals, name, what, value);
             }
             for cause in Refusal::ALL {
-                set(&gauges.refused, cause.name(), totals.refused[cause.index()] as f64);
+                set(&gauges.refused, name, cause.name(), totals.refused[cause.index()] as f64);
             }
             gauges.budget.with_label_values(&[name]).set(queue.budget_tokens as f64);
             gauges.throughput.with_label_values(&[name]).set(queue.throughput.unwrap_or(0.0));

@@ -61,7 +61,8 @@ impl Server {
             (None, None) => None,
             _ => return Err(Error::new(ErrorKind::InvalidInput, "TLS needs both tls-cert and tls-key")),
         };
-        let app = App::new(resolved)?;
+        let app = tokio::task::spawn_blocking(move || App::new(resolved)).await;
+        let app = app.map_err(|_| Error::new(ErrorKind::Unsupported, "the start of the server panicked"))??;
         let address =
             SocketAddr::new(told.host.unwrap_or(std::net::IpAddr::from([127, 0, 0, 1])), told.port.unwrap_or(8080));
         let listener = TcpListener::bind(address).await.map_err(|e| {
@@ -132,6 +133,11 @@ impl Server {
         }
         self.sweeping.abort();
         self.app.dispatcher.close();
+        for slot in self.app.models.slots() {
+            if let Some(loaded) = slot.loaded() {
+                loaded.dispatcher.close();
+            }
+        }
         if let Some(path) = &self.uds {
             let _ = std::fs::remove_file(path);
         }

@@ -95,7 +95,8 @@ pub struct Settings {
     #[arg(long, env = "EMBRAL_OFFLINE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub offline: Option<bool>,
 
-    /// Put another server behind this one's queue: an address as docs/remote.md has them; may be given several times
+    /// Put another server behind this one's queue: an address as docs/remote.md has them, or a model of this machine; may be given several
+    /// times
     #[arg(long = "worker", value_name = "URL", env = "EMBRAL_WORKERS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub workers: Vec<String>,
@@ -304,7 +305,12 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     pub(crate) fn of(settings: Settings) -> Result<Self> {
-        let settings = settings.or(Settings::standard());
+        let front = settings.models.is_empty() && !settings.workers.is_empty();
+        let mut settings = settings.or(Settings::standard());
+        if front {
+            // With workers, no model is opened here unless one is named.
+            settings.models.clear();
+        }
         let invalid = |what: &str, expected: &str, found: &str| {
             Error::new(ErrorKind::InvalidInput, format!("{what}: expected {expected}, found {found:?}"))
         };

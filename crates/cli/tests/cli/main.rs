@@ -12,6 +12,8 @@ mod onnx;
 mod process;
 mod remote;
 mod resume;
+#[cfg(feature = "server")]
+mod serve;
 mod streams;
 mod tasks;
 mod vectors;

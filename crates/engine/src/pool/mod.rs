@@ -335,7 +335,7 @@ impl Pool {
     }
 
     /// Refuses a prompt that one worker has and another has not.
-    fn check_prompt(&self, prompt: Prompt<'_>) -> Result<()> {
+    pub(crate) fn check_prompt(&self, prompt: Prompt<'_>) -> Result<()> {
         if !matches!(prompt, Prompt::Name(_) | Prompt::Query | Prompt::Document) {
             return Ok(());
         }

@@ -29,6 +29,8 @@ pub use read::{Input, Reading};
 pub use sequence::{Output, Sequence, Wanted};
 pub use tokens::TokenSpan;
 
+#[cfg(feature = "remote")]
+use crate::pool::Pool;
 use crate::{
     Classifier, Config, Embedder, ModelInfo, MultiVectorEmbedder, Reranker, Scores, Task, Truncation, embedder::locate,
     encoder::Form, joint, multi_vector::kept_rows, open::Model, token_model::TokenModel,
@@ -51,6 +53,9 @@ pub struct ServedModel {
 enum Body {
     /// One vector a text.
     Embedder(Arc<Embedder>),
+    /// One vector a text, from whichever of several workers.
+    #[cfg(feature = "remote")]
+    Pool(Arc<Pool>),
     /// The score of a pair.
     Reranker(Box<Reranker>),
     /// One score a label.
@@ -101,6 +106,8 @@ impl ServedModel {
                 #[cfg(feature = "remote")]
                 Model::Remote(_) => None,
             },
+            #[cfg(feature = "remote")]
+            Body::Pool(_) => None,
             Body::Reranker(reranker) => Some(&reranker.logits.opened.tokenizer),
             Body::Classifier(classifier) => Some(&classifier.logits.opened.tokenizer),
             Body::MultiVector(model) => Some(&model.model.tokenizer),
@@ -123,6 +130,21 @@ impl ServedModel {
             Model::Remote(_) => (None, Truncation::Right),
         };
         Self { body: Body::Embedder(embedder), tokenizers, truncation }
+    }
+
+    /// Several workers as one model.
+    #[cfg(feature = "remote")]
+    pub fn of_pool(pool: Arc<Pool>) -> Self {
+        Self { body: Body::Pool(pool), tokenizers: None, truncation: Truncation::Right }
+    }
+
+    /// The workers, where it is several.
+    #[cfg(feature = "remote")]
+    pub fn pool(&self) -> Option<&Arc<Pool>> {
+        match &self.body {
+            Body::Pool(pool) => Some(pool),
+            _ => None,
+        }
     }
 
     fn body(config: Config) -> Result<Body> {
@@ -176,6 +198,8 @@ impl ServedModel {
     pub fn info(&self) -> &ModelInfo {
         match &self.body {
             Body::Embedder(embedder) => embedder.info(),
+            #[cfg(feature = "remote")]
+            Body::Pool(pool) => pool.info(),
             Body::Reranker(reranker) => reranker.info(),
             Body::Classifier(classifier) => classifier.info(),
             Body::MultiVector(model) => model.info(),
@@ -190,6 +214,8 @@ impl ServedModel {
                 let rows = embedder.local().is_ok_and(|opened| opened.encoder.has_rows());
                 Offers { dense: true, rows, ..Offers::default() }
             }
+            #[cfg(feature = "remote")]
+            Body::Pool(_) => Offers { dense: true, ..Offers::default() },
             Body::Reranker(_) => Offers { scores: true, ..Offers::default() },
             Body::Classifier(_) => Offers { labels: true, ..Offers::default() },
             Body::MultiVector(_) => Offers { multi_vector: true, ..Offers::default() },
@@ -206,6 +232,8 @@ impl ServedModel {
     pub fn task(&self) -> &'static str {
         match &self.body {
             Body::Embedder(_) => "embedding",
+            #[cfg(feature = "remote")]
+            Body::Pool(_) => "embedding",
             Body::Reranker(_) => "reranker",
             Body::Classifier(_) => "classifier",
             Body::MultiVector(_) => "multi-vector",

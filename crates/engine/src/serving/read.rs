@@ -53,16 +53,7 @@ impl ServedModel {
                 let opened = match &embedder.model {
                     Model::Local(opened) => opened,
                     #[cfg(feature = "remote")]
-                    Model::Remote(_) => {
-                        let Input::Text(text) = input else {
-                            return Err(Error::new(
-                                ErrorKind::Unsupported,
-                                "the model is behind a server, which is given texts, not token ids",
-                            ));
-                        };
-                        let content = Content::Text { text: text.to_owned(), prompt: prompt.into() };
-                        return Ok(Sequence::new(content, way));
-                    }
+                    Model::Remote(_) => return elsewhere(input, prompt, way),
                 };
                 let encoded = self.encode(input, told.text, truncation)?;
                 if !opened.include_prompt {
@@ -80,6 +71,11 @@ impl ServedModel {
                     return Ok(Sequence { key: Some(key), known, ..Sequence::new(Content::Tokens(encoded), way) });
                 }
                 Ok(Sequence::new(Content::Tokens(encoded), way))
+            }
+            #[cfg(feature = "remote")]
+            Body::Pool(pool) => {
+                pool.check_prompt(prompt)?;
+                elsewhere(input, prompt, way)
             }
             Body::Reranker(reranker) => {
                 let prompt = reranker.info().prompt_text(prompt)?;
@@ -194,6 +190,16 @@ impl ServedModel {
             _ => "vectors of tokens",
         }
     }
+}
+
+/// A text for a model behind a server.
+#[cfg(feature = "remote")]
+fn elsewhere(input: Input<'_>, prompt: Prompt<'_>, way: Way) -> Result<Sequence> {
+    let Input::Text(text) = input else {
+        let message = "the model is behind a server, which is given texts, not token ids";
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    };
+    Ok(Sequence::new(Content::Text { text: text.to_owned(), prompt: prompt.into() }, way))
 }
 
 impl Sequence {

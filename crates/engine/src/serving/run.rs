@@ -43,9 +43,14 @@ impl ServedModel {
                 let chunks = embedder.embed_chunks_of(&[(text, &chunks[..])], chunking, prompt.as_prompt())?;
                 Ok(vec![Ok(Output { chunks, ..Output::default() })])
             }
-            (Body::Embedder(embedder), Content::Text { prompt, .. }) => {
+            #[cfg(feature = "remote")]
+            (body, Content::Text { prompt, .. }) => {
                 let texts: Vec<&str> = sequences.iter().map(|s| s.text()).collect();
-                let rows = embedder.embed_batch_as(&texts, prompt.as_prompt())?;
+                let rows = match body {
+                    Body::Embedder(embedder) => embedder.embed_batch_as(&texts, prompt.as_prompt())?,
+                    Body::Pool(pool) => pool.embed_on_one(&texts, prompt.as_prompt())?.vectors,
+                    _ => return Err(lost()),
+                };
                 Ok((0..rows.len())
                     .map(|i| Ok(Output { vector: cut(rows.row(i), first.way), ..Output::default() }))
                     .collect())
@@ -68,6 +73,8 @@ impl ServedModel {
         encoded.iter().for_each(|e| push(&mut batch, e));
         match &self.body {
             Body::Embedder(embedder) => dense(embedder, way, &batch),
+            #[cfg(feature = "remote")]
+            Body::Pool(_) => Err(lost()),
             Body::Reranker(reranker) => {
                 let rows = reranker.logits.run(&batch)?;
                 Ok(each(&rows, reranker.logits.row_width(), |row| Output {
@@ -171,6 +178,7 @@ fn finite_row(row: &[f32]) -> Result<()> {
 }
 
 /// The components that are wanted of a vector that a server gave.
+#[cfg(feature = "remote")]
 fn cut(row: &[f32], way: Way) -> Vec<f32> {
     let Some(form) = way.form else { return row.to_vec() };
     let mut kept = row[..form.dims.min(row.len())].to_vec();
@@ -188,6 +196,7 @@ fn alike(a: &Sequence, b: &Sequence) -> bool {
     a.way == b.way
         && match (&a.content, &b.content) {
             (Content::Tokens(_), Content::Tokens(_)) => true,
+            #[cfg(feature = "remote")]
             (Content::Text { prompt, .. }, Content::Text { prompt: other, .. }) => prompt == other,
             _ => false,
         }
@@ -205,6 +214,7 @@ impl Sequence {
         }
     }
 
+    #[cfg(feature = "remote")]
     fn text(&self) -> &str {
         match &self.content {
             Content::Text { text, .. } | Content::Late { text, .. } => text,

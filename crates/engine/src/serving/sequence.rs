@@ -46,6 +46,7 @@ pub(super) enum Content {
     /// The tokens of a text.
     Tokens(Encoded),
     /// A text for a model that keeps its tokens to itself.
+    #[cfg(feature = "remote")]
     Text { text: String, prompt: KeptPrompt },
     /// Chunks of a document that are pooled out of one pass over it.
     Late { text: String, chunks: Vec<Range<usize>>, chunking: Chunking, prompt: KeptPrompt, tokens: usize },
@@ -68,6 +69,7 @@ impl Sequence {
     pub fn tokens(&self) -> usize {
         match &self.content {
             Content::Tokens(encoded) => encoded.ids.len(),
+            #[cfg(feature = "remote")]
             Content::Text { text, .. } => crate::queue::estimated_tokens(text),
             Content::Late { tokens, .. } => *tokens,
         }

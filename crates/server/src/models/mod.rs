@@ -1,8 +1,10 @@
 //! The models of a server: opened when they are needed, kept while they are, closed when they are not.
 
+mod front;
 mod names;
 mod served;
 
+pub(crate) use front::Front;
 pub(crate) use served::Served;
 
 use crate::{
@@ -161,9 +163,11 @@ impl Models {
         dispatcher: Arc<Dispatcher<Served>>,
         shares: Vec<(Tenant, f64)>,
         begin: Instant,
+        front: Option<Front>,
     ) -> Self {
         let keep = settings.settings.keep_alive.unwrap_or(FOR_EVER);
-        let slots = settings.settings.models.iter().map(|entry| Slot::new(entry.clone(), true, keep)).collect();
+        let named = settings.settings.models.iter().map(|entry| Slot::new(entry.clone(), true, keep));
+        let slots = front.map(Front::into_slot).into_iter().chain(named).collect();
         Self { slots: RwLock::new(slots), dispatcher, shares, settings, begin, room: tokio::sync::Mutex::new(()) }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     models::{Loaded, Slot},
 };
 use axum::response::Response;
-use embral::queue::Statistics;
+use embral::{pool::WorkerStatus, queue::Statistics};
 use serde_json::{Value, json as value};
 use std::sync::atomic::Ordering;
 
@@ -69,7 +69,11 @@ pub(super) async fn status(asked: Asked) -> Result<Response, Failure> {
     let of = |slot: &std::sync::Arc<Slot>| {
         let loaded = slot.loaded()?;
         let statistics = loaded.dispatcher.statistics(loaded.id)?;
-        Some(queue(&slot.name, &loaded, &statistics))
+        let mut found = queue(&slot.name, &loaded, &statistics);
+        if let Some(pool) = loaded.model.pool() {
+            found["workers"] = pool.status().workers.iter().map(worker).collect();
+        }
+        Some(found)
     };
     let models: Vec<Value> = slots.iter().filter_map(of).collect();
     Ok(json(
@@ -83,6 +87,14 @@ pub(super) async fn status(asked: Asked) -> Result<Response, Failure> {
             "models": models,
         }),
     ))
+}
+
+fn worker(worker: &WorkerStatus) -> Value {
+    value!({
+        "name": worker.name, "state": worker.state.name(), "in_flight": worker.in_flight, "answered": worker.answered,
+        "failed": worker.failed, "texts": worker.texts, "ejections": worker.ejections,
+        "tokens_s": worker.tokens_per_second, "last_error": worker.last_error,
+    })
 }
 
 fn queue(name: &str, loaded: &Loaded, queue: &Statistics) -> Value {

@@ -1,0 +1,202 @@
+//! `embral serve` as an operator meets it: its settings, its signals, and workers that are killed.
+
+use crate::process::{command, embral, good, run};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+/// A server of its own process; killed when it is dropped.
+struct Serving {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    /// Starts one, and waits for the line that says where it is.
+    fn start(folder: &Path, line: &str) -> Self {
+        Self::spawn(&mut command(folder, &format!("serve --port 0 --log warn {line}")))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut all = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {all}");
+            all.push_str(&line);
+            if let Some((_, address)) = line.trim_end().split_once("serving on http://") {
+                let address = address.to_owned();
+                // Somebody has to read on, or it would stop at a full pipe.
+                thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+                return Self { child, address };
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+
+    fn post(&self, path: &str, body: &Value) -> (u16, String) {
+        post(&self.address, path, &body.to_string()).unwrap()
+    }
+}
+
+/// The status and the body of an answer; an error where there is none.
+fn post(address: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes())?;
+    let mut all = String::new();
+    stream.read_to_string(&mut all)?;
+    let broken = || std::io::Error::other(format!("no answer: {all:?}"));
+    let (head, body) = all.split_once("\r\n\r\n").ok_or_else(broken)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
+    Ok((status, body.to_owned()))
+}
+
+fn vector(body: &str) -> Vec<f32> {
+    let value: Value = serde_json::from_str(body).unwrap();
+    serde_json::from_value(value["data"][0]["embedding"].clone()).unwrap()
+}
+
+#[test]
+fn the_settings_in_force_are_printed_and_are_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("embral.toml");
+    fs::write(&file, "port = 1234\nqueue-requests = 7\n[[models]]\nname = \"a\"\naliases = [\"b\"]\n").unwrap();
+    let printed = |line: &str| good(folder.path(), &format!("serve --print-config {line}"));
+    let mut command = embral(folder.path());
+    command.args(["serve", "--print-config", "--config", "embral.toml", "--port", "99"]);
+    command.env("EMBRAL_QUEUE_REQUESTS", "8").env("EMBRAL_MAX_INPUTS", "5").env("EMBRAL_SERVER_API_KEY", "s3cret");
+    let all = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    for line in
+        ["port = 99\n", "queue-requests = 8\n", "max-inputs = 5\n", "aliases = [\"b\"]\n", "preset = \"throughput\"\n"]
+    {
+        assert!(all.contains(line), "{line} is not in {all}");
+    }
+    assert!(!all.contains("s3cret"));
+    fs::write(&file, &all).unwrap();
+    assert_eq!(printed("--config embral.toml"), all);
+    for (bad, named) in [
+        ("--port x", "port"),
+        ("--preset quick", "preset"),
+        ("--config nowhere.toml", "nowhere.toml"),
+        ("--tls-cert a.pem", "tls-key"),
+        ("-m no-such-model --offline", "no-such-model"),
+    ] {
+        let ran = run(folder.path(), &format!("serve --port 0 {bad}"));
+        assert!(ran.code != Some(0) && ran.err.contains(named), "{bad}: {}", ran.err);
+    }
+    fs::write(&file, "prot = 1\n").unwrap();
+    let ran = run(folder.path(), "serve --config embral.toml");
+    assert!(ran.err.contains("prot") && ran.err.contains("embral.toml"), "{}", ran.err);
+}
+
+#[test]
+fn it_gives_the_vectors_of_embed_and_ends_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Serving::start(folder.path(), "-m $BERT");
+    let (status, body) = server.post("/v1/embeddings", &json!({ "input": "a cat sat on the mat" }));
+    assert_eq!(status, 200, "{body}");
+    let line = good(folder.path(), "embed -m $BERT --format jsonl cat");
+    let (_, cat) = server.post("/v1/embeddings", &json!({ "input": "cat" }));
+    assert_eq!(vector(&cat), crate::process::embeddings(&line)[0]);
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect(&server.address).is_err());
+}
+
+#[test]
+fn what_was_taken_is_answered_after_a_signal_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Serving::start(folder.path(), "-m $BERT");
+    let (answered, address) = (AtomicUsize::new(0), server.address.clone());
+    let body = json!({ "input": vec!["a cat sat on the mat"; 16] }).to_string();
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                // Until nobody listens any more. What was answered was answered whole.
+                while let Ok((status, body)) = post(&address, "/v1/embeddings", &body) {
+                    assert_eq!((status, vector(&body).is_empty()), (200, false));
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while answered.load(Ordering::Relaxed) < 40 {
+            thread::yield_now();
+        }
+        server.signal("TERM");
+    });
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_worker_that_is_killed_under_load_loses_no_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let workers = [Serving::start(folder.path(), "-m $BERT"), Serving::start(folder.path(), "-m $BERT")];
+    let line = format!(
+        "--worker openai+http://{}/v1 --worker openai+http://{}/v1 --worker-strategy round-robin",
+        workers[0].address, workers[1].address
+    );
+    let front = Serving::start(folder.path(), &line);
+    let wanted = crate::process::embeddings(&good(folder.path(), "embed -m $BERT --format jsonl cat"))[0].clone();
+    let (answered, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let [mut first, second] = workers;
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let (status, body) = front.post("/v1/embeddings", &json!({ "input": ["cat", "a dog"] }));
+                    assert_eq!(status, 200, "{body}");
+                    let found = vector(&body);
+                    let off = found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                    assert!(found.len() == wanted.len() && off <= 1e-6, "{off}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let until = |count: usize| {
+            while answered.load(Ordering::Relaxed) < count {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        until(100);
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        until(400);
+        stop.store(true, Ordering::Relaxed);
+    });
+    drop(second);
+    let (status, body) = front.post("/v1/embeddings", &json!({ "input": "cat" }));
+    assert!([429, 503].contains(&status), "{status} {body}");
+}
+
+#[test]
+fn a_front_without_workers_that_answer_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ran = run(folder.path(), &format!("serve --port 0 --worker openai+http://{free}/v1"));
+    assert!(ran.code == Some(1) && ran.err.contains(&free.to_string()), "{}", ran.err);
+}
