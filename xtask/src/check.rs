@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{layers, licences, workspace};
+use crate::{clients, layers, licences, workspace};
 
 const BEGIN: &str = "<!-- tests:begin -->";
 const END: &str = "<!-- tests:end -->";
@@ -33,7 +33,9 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     });
     report.step("library without features", || without_features("embral"));
     report.step("command without features", || without_features("embral-cli"));
+    report.step("server without features", || without_features("embral-server"));
     report.step("tests", tests);
+    report.step("clients of the server", || clients::run(&[]));
     report.finish()
 }
 

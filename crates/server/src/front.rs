@@ -5,6 +5,7 @@ use crate::{
     auth,
     caller::Caller,
     failure::{Failure, Kind},
+    log::{SPANS, adopt},
     metrics::Seen,
 };
 use axum::{
@@ -22,6 +23,7 @@ use std::{
     },
     time::Instant,
 };
+use tracing::Instrument;
 
 /// One of the APIs.
 pub(crate) trait Dialect: Sync {
@@ -66,11 +68,17 @@ where
     let id = format!("req-{:x}-{number:x}", std::process::id());
     let _flying = app.metrics.flying();
     let method = request.method().clone();
+    let span = tracing::info_span!(
+        target: SPANS, "request", otel.name = route.path, otel.kind = "server", http.route = route.path,
+        http.request.method = %method, http.response.status_code = tracing::field::Empty,
+        embral.dialect = route.dialect.name(), embral.request = id,
+    );
+    adopt(&span, request.headers());
     let handled = async {
         let (asked, _taken) = enter(&app, route.dialect, request).await?;
         handle(asked).await
     };
-    let (mut response, failure) = match handled.await {
+    let (mut response, failure) = match handled.instrument(span.clone()).await {
         Ok(response) => (response, None),
         Err(failure) => (failed(route.dialect, &failure), Some(failure)),
     };
@@ -78,6 +86,8 @@ where
         response.headers_mut().insert("x-request-id", value);
     }
     let (status, took) = (response.status(), start.elapsed());
+    span.record("http.response.status_code", status.as_u16());
+    drop(span);
     let seen = Seen { dialect: route.dialect.name(), path: route.path, status: status.as_u16(), took };
     app.metrics.seen(&seen, failure.as_ref());
     match &failure {

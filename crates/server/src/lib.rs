@@ -25,6 +25,6 @@ mod server;
 mod settings;
 mod tls;
 
-pub use log::start as log;
+pub use log::{Logging, start as log};
 pub use server::{Server, Stop};
 pub use settings::{ModelEntry, Settings};

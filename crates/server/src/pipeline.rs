@@ -4,6 +4,7 @@ use crate::{
     app::App,
     caller::Caller,
     failure::{Failure, Kind},
+    log::SPANS,
     models::Lease,
 };
 use embral::{
@@ -15,6 +16,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
+use tracing::Instrument;
 
 /// Bytes of text that are tokenised on the spot; more go to a thread that may wait.
 const ON_THE_SPOT: usize = 16 << 10;
@@ -120,7 +122,7 @@ impl App {
         self.check_count(items.len())?;
         let start = Instant::now();
         let bytes: usize = items.iter().map(Item::bytes).sum();
-        let model = Arc::clone(lease.model());
+        let (model, texts) = (Arc::clone(lease.model()), items.len());
         let read = move || {
             let Wish { prompt, truncation, wanted } = &wish;
             let reading = Reading { prompt: prompt.as_prompt(), truncation: *truncation, wanted: wanted.clone() };
@@ -129,12 +131,12 @@ impl App {
             };
             items.iter().enumerate().map(one).collect::<Result<Vec<Sequence>, Failure>>()
         };
+        let span = tracing::info_span!(target: SPANS, "tokenize", embral.texts = texts, embral.bytes = bytes);
         let sequences = if bytes <= ON_THE_SPOT {
-            read()?
+            span.in_scope(read)?
         } else {
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))??
+            let read = tokio::task::spawn_blocking(read).instrument(span).await;
+            read.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))??
         };
         let tokenize = start.elapsed();
         let mut computed = self.run(caller, lease, sequences).await?;
@@ -184,7 +186,12 @@ impl App {
         if !waiting.is_empty() {
             let request =
                 Request { tenant: caller.tenant, priority: caller.priority, lengths, deadline: Some(caller.within) };
-            let answer = loaded.dispatcher.submit(loaded.id, waiting, request).await.map_err(|e| {
+            let span = tracing::info_span!(
+                target: SPANS, "compute", embral.model = lease.name(), embral.texts = waiting.len(),
+                embral.queue_ms = tracing::field::Empty, embral.inference_ms = tracing::field::Empty,
+            );
+            let submitted = loaded.dispatcher.submit(loaded.id, waiting, request).instrument(span.clone());
+            let answer = submitted.await.map_err(|e| {
                 let mut failure = Failure::from(e);
                 failure.index = failure.index.and_then(|index| places.get(index).copied());
                 failure
@@ -193,6 +200,8 @@ impl App {
                 rows[place].output = output;
             }
             (timings.queue, timings.inference) = (answer.queued, answer.computed);
+            span.record("embral.queue_ms", timings.queue.as_secs_f64() * 1e3);
+            span.record("embral.inference_ms", timings.inference.as_secs_f64() * 1e3);
         }
         self.health.computed();
         Ok(Computed { rows, timings, bytes: 0 })

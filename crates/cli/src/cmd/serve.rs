@@ -39,7 +39,7 @@ pub(crate) fn run(flags: Flags) -> Result<()> {
         print!("{}", settings.to_toml());
         return Ok(());
     }
-    embral_server::log(&settings)?;
+    let _logging = embral_server::log(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)

@@ -200,3 +200,46 @@ fn a_front_without_workers_that_answer_does_not_start() {
     let ran = run(folder.path(), &format!("serve --port 0 --worker openai+http://{free}/v1"));
     assert!(ran.code == Some(1) && ran.err.contains(&free.to_string()), "{}", ran.err);
 }
+
+/// The bodies that a collector is sent, each as a request came.
+fn collector() -> (String, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, bodies) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut length, mut line) = (0, String::new());
+            while stream.read_line(&mut line).is_ok_and(|read| read > 0) && line != "\r\n" {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").unwrap();
+            if sender.send(body).is_err() {
+                break;
+            }
+        }
+    });
+    (address, bodies)
+}
+
+#[test]
+#[cfg(feature = "otlp")]
+fn traces_go_to_a_collector_when_it_ends_at_the_latest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (address, bodies) = collector();
+    let mut server = Serving::start(folder.path(), &format!("-m $BERT --otlp-endpoint http://{address}"));
+    assert_eq!(server.post("/v1/embeddings", &json!({ "input": "cat" })).0, 200);
+    server.signal("TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let all: Vec<u8> = std::iter::from_fn(|| bodies.recv_timeout(Duration::from_secs(1)).ok()).flatten().collect();
+    for name in ["/v1/embeddings", "tokenize", "compute", "embral.queue_ms", "http.response.status_code", "tiny_bert"] {
+        assert!(all.windows(name.len()).any(|window| window == name.as_bytes()), "{name} is in no trace");
+    }
+    let ran = run(folder.path(), "serve --port 0 --otlp-endpoint nowhere");
+    assert!(ran.code == Some(1) && ran.err.contains("otlp-endpoint"), "{}", ran.err);
+}
