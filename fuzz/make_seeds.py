@@ -427,6 +427,48 @@ def reference_seeds():
         write("reference", name, json.dumps(value).encode())
 
 
+def request_seeds():
+    """Bodies of requests to a server, behind the number of their path in cases/request.rs."""
+    bodies = {
+        "openai": (0, {"input": ["a", [1, 2]], "encoding_format": "base64", "dimensions": 2}),
+        "openai-ids": (1, {"input": [101, 7592, 102], "model": "", "user": None}),
+        "embed": (2, {"input": "a", "outputs": ["dense"], "encodings": ["float", "f16", "binary"], "prompt": "q: "}),
+        "embed-chunks": (2, {"input": "One. Two. Three.", "chunking": {"by": "tokens", "size": 2, "late": True}, "aggregate": "mean"}),
+        "embed-deep": (2, None),
+        "rerank": (3, {"query": "a", "documents": ["b"], "top_n": 1}),
+        "classify": (4, {"input": [["a", "b"], "c"]}),
+        "similarity": (5, {"a": ["a", "b"], "b": ["c"], "input_type": "query"}),
+        "tokenize": (6, {"input": ["a b"]}),
+        "stream": (7, {"chunking": {"size": 4}}),
+        "tei-embed": (8, {"inputs": ["a", [1, 2]], "truncate": True, "truncation_direction": "left", "normalize": False}),
+        "tei-all": (9, {"inputs": "a"}),
+        "tei-rerank": (11, {"query": "a", "texts": ["b"], "raw_scores": True}),
+        "jina-rerank": (11, {"query": "a", "documents": [{"text": "b"}], "return_documents": True}),
+        "tei-predict": (12, {"inputs": [["a"], ["a", "b"]]}),
+        "tei-similarity": (13, {"inputs": {"source_sentence": "a", "sentences": ["b"]}, "parameters": {}}),
+        "tei-tokenize": (14, {"inputs": "a b", "add_special_tokens": False}),
+        "tei-decode": (15, {"ids": [[1, 2], [3]], "skip_special_tokens": False}),
+        "tei-root": (16, {"inputs": "a", "parameters": {}}),
+        "vertex": (17, {"instances": [{"inputs": "a"}]}),
+        "ollama-embed": (19, {"model": "tiny_bert", "input": ["a"], "keep_alive": "5m", "options": {"num_ctx": None}}),
+        "ollama-old": (20, {"model": "tiny_bert", "prompt": "a"}),
+        "ollama-show": (21, {"name": "tiny_bert"}),
+        "ollama-pull": (22, {"name": "../x", "stream": True}),
+        "ollama-delete": (23, {"model": "/etc/passwd"}),
+        "cohere-1": (24, {"texts": ["a"], "input_type": "search_query"}),
+        "cohere-2": (25, {"texts": ["a"], "embedding_types": ["float", "ubinary"], "truncate": "END", "output_dimension": 4}),
+        "cohere-inputs": (25, {"inputs": [{"content": [{"type": "text", "text": "a"}]}], "input_type": "classification"}),
+        "cohere-rerank": (27, {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 9}),
+        "score": (30, {"text_1": "a", "text_2": ["b"]}),
+    }
+    for name, (path, body) in bodies.items():
+        data = b'{"input":' + b"[" * 3000 if body is None else json.dumps(body).encode()
+        write("request", name, bytes([path]) + data)
+    write("request", "numbers", bytes([2]) + b'{"input":"a","dimensions":1e400,"timeout_ms":-0}')
+    write("request", "bytes", bytes([0]) + b'{"input":"\xff\xfe"}')
+    write("request", "half-a-pair", bytes([8]) + b'{"inputs":"\\ud800"}')
+
+
 if __name__ == "__main__":
     safetensors_seeds()
     gguf_seeds()
@@ -441,5 +483,6 @@ if __name__ == "__main__":
     archive_seeds()
     answer_seeds()
     reference_seeds()
+    request_seeds()
     onnx_seeds()
     parquet_seeds()

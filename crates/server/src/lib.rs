@@ -19,6 +19,7 @@ mod log;
 mod metrics;
 mod models;
 mod number;
+mod offline;
 mod page;
 mod pipeline;
 mod server;
@@ -26,5 +27,7 @@ mod settings;
 mod tls;
 
 pub use log::{Logging, start as log};
+#[doc(hidden)]
+pub use offline::Offline;
 pub use server::{Server, Stop};
 pub use settings::{ModelEntry, Settings};
