@@ -79,7 +79,11 @@ impl App {
             .merge(dialect::operation::routes())
             .merge(page::routes())
             .merge(dialect::openai::routes())
-            .merge(dialect::native::routes());
+            .merge(dialect::native::routes())
+            .merge(dialect::tei::routes())
+            .merge(dialect::ollama::routes())
+            .merge(dialect::cohere::routes())
+            .merge(dialect::rerank::routes());
         router = router.fallback(nowhere).method_not_allowed_fallback(other_method);
         let router = router.with_state(Arc::clone(self));
         router

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Kind};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use std::{
     sync::{
         Arc,
@@ -108,7 +108,7 @@ impl Limits {
 }
 
 /// JSON as `T`; what is wrong with it is said with its place.
-pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(crate) fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|e| {
         let kind = match e.classify() {
             serde_json::error::Category::Data => Kind::Invalid,

@@ -52,8 +52,6 @@ pub(crate) struct Asked {
     pub(crate) app: Arc<App>,
     pub(crate) caller: Caller,
     pub(crate) body: Bytes,
-    /// The path with its query, as it came.
-    pub(crate) uri: axum::http::Uri,
 }
 
 /// Lets a request in, has it handled, and gives its failure the form of its dialect.
@@ -135,7 +133,7 @@ pub(crate) async fn enter(
     }
     let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let (body, taken) = app.bodies.read(body, length).await?;
-    Ok((Asked { app: Arc::clone(app), caller, body, uri: parts.uri }, taken))
+    Ok((Asked { app: Arc::clone(app), caller, body }, taken))
 }
 
 /// Who asks, by the headers; a failure where they may not.

@@ -38,6 +38,14 @@ impl Item {
         }
     }
 
+    fn characters(&self) -> usize {
+        match self {
+            Self::Text(text) => text.chars().count(),
+            Self::Ids(_) => 0,
+            Self::Pair(first, second) => first.chars().count() + second.chars().count(),
+        }
+    }
+
     fn as_input(&self) -> Input<'_> {
         match self {
             Self::Text(text) => Input::Text(text),
@@ -99,8 +107,8 @@ pub(crate) struct Row {
 pub(crate) struct Computed {
     pub(crate) rows: Vec<Row>,
     pub(crate) timings: Timings,
-    /// Bytes of its texts.
-    pub(crate) bytes: usize,
+    /// Characters of its texts.
+    pub(crate) characters: usize,
 }
 
 impl Computed {
@@ -122,6 +130,7 @@ impl App {
         self.check_count(items.len())?;
         let start = Instant::now();
         let bytes: usize = items.iter().map(Item::bytes).sum();
+        let characters = items.iter().map(Item::characters).sum();
         let (model, texts) = (Arc::clone(lease.model()), items.len());
         let read = move || {
             let Wish { prompt, truncation, wanted } = &wish;
@@ -141,7 +150,7 @@ impl App {
         let tokenize = start.elapsed();
         let mut computed = self.run(caller, lease, sequences).await?;
         computed.timings.tokenize = tokenize;
-        computed.bytes = bytes;
+        computed.characters = characters;
         self.metrics.computed(&computed);
         Ok(computed)
     }
@@ -204,7 +213,7 @@ impl App {
             span.record("embral.inference_ms", timings.inference.as_secs_f64() * 1e3);
         }
         self.health.computed();
-        Ok(Computed { rows, timings, bytes: 0 })
+        Ok(Computed { rows, timings, characters: 0 })
     }
 
     /// The scores of documents for a query, best first, and what they took. `raw` leaves the logits as they are.

@@ -23,12 +23,18 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/ready", get(ready))
         .route("/health", get(ready))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(openapi))
 }
 
 fn text(kind: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+/// All paths with their bodies and answers, for tools and people.
+async fn openapi() -> Response {
+    text("application/json", include_str!("../openapi.json"))
 }
 
 /// The process answers.

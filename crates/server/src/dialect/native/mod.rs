@@ -2,7 +2,7 @@
 
 mod chunks;
 mod embed;
-mod encoding;
+pub(crate) mod encoding;
 mod models;
 mod score;
 

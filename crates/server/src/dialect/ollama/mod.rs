@@ -1,0 +1,113 @@
+//! Ollama: `/api/embed`, `/api/embeddings`, and the models.
+//!
+//! Errors are `{"error": "text"}`. Names have a tag, `:latest` where none is given. `/api/embed` gives vectors of length 1, the older
+//! `/api/embeddings` gives them as the model makes them, as Ollama has it.
+
+mod duration;
+mod embed;
+mod models;
+mod pull;
+
+use crate::{
+    app::App,
+    failure::{Failure, Kind},
+    front::{Dialect, Route, answer, json},
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{delete, get, post},
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Ollama's API.
+pub(crate) struct Ollama;
+
+const fn route(path: &'static str) -> Route {
+    Route { dialect: &Ollama, path }
+}
+
+macro_rules! handlers {
+    ($($name:ident $path:literal => $handle:path;)*) => {
+        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
+            answer(app, route($path), request, $handle).await
+        })*
+    };
+}
+
+handlers! {
+    embed_texts "/api/embed" => embed::embed;
+    embeddings "/api/embeddings" => embed::embeddings;
+    tags "/api/tags" => models::tags;
+    show "/api/show" => models::show;
+    ps "/api/ps" => models::ps;
+    version "/api/version" => models::version;
+    pull_model "/api/pull" => pull::pull;
+    delete_model "/api/delete" => pull::delete;
+}
+
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/embed", post(embed_texts))
+        .route("/api/embeddings", post(embeddings))
+        .route("/api/tags", get(tags))
+        .route("/api/show", post(show))
+        .route("/api/ps", get(ps))
+        .route("/api/version", get(version))
+        .route("/api/pull", post(pull_model))
+        .route("/api/delete", delete(delete_model))
+}
+
+impl Dialect for Ollama {
+    fn name(&self) -> &'static str {
+        "ollama"
+    }
+
+    fn failure(&self, failure: &Failure) -> Response {
+        let status = match failure.kind {
+            Kind::Syntax | Kind::Invalid | Kind::Empty | Kind::TooLong | Kind::TooMany | Kind::Unsupported => 400,
+            Kind::Unauthorized => 401,
+            Kind::Forbidden => 403,
+            Kind::NoRoute | Kind::NoModel => 404,
+            Kind::Method => 405,
+            Kind::Timeout => 408,
+            Kind::TooLarge => 413,
+            Kind::MediaType => 415,
+            Kind::RateLimited => 429,
+            Kind::Internal => 500,
+            // Ollama's word for a full queue.
+            Kind::Overloaded | Kind::Unavailable => 503,
+        };
+        let message = match failure.kind {
+            Kind::TooLong => "the input length exceeds the context length",
+            _ => &failure.message,
+        };
+        json(status, &ErrorBody { error: message })
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+}
+
+/// A name as Ollama writes it, with its tag.
+fn tagged(name: &str) -> String {
+    // A colon before a slash is no tag.
+    match name.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        true => name.to_owned(),
+        false => format!("{name}:latest"),
+    }
+}
+
+/// A model that is not there, in Ollama's words.
+fn not_found(failure: Failure, name: &str) -> Failure {
+    match failure.kind {
+        Kind::NoModel => {
+            Failure { message: format!("model '{}' not found", name.chars().take(100).collect::<String>()), ..failure }
+        }
+        _ => failure,
+    }
+}

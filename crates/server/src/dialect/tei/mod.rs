@@ -1,0 +1,222 @@
+//! TEI, Hugging Face's Text Embeddings Inference: its routes, its bodies, its errors.
+//!
+//! TEI serves one model, this server several. A route takes the first model that can do what it is for, unless the request names one in
+//! `model`, which TEI does not know. Nothing is put before texts unless `prompt_name` or the model's own default says so.
+
+mod embed;
+mod info;
+mod root;
+mod score;
+mod tokens;
+
+pub(crate) use score::rerank;
+
+use crate::{
+    app::App,
+    failure::{Failure, Kind},
+    front::{Asked, Dialect, Route, answer, json, json_bytes},
+    models::Lease,
+    pipeline::{Computed, Prompting, Wish},
+};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, header},
+    response::Response,
+    routing::{get, post},
+};
+use embral::{Truncation, serving::Offers};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{sync::Arc, time::Instant};
+
+/// TEI's API.
+pub(crate) struct Tei;
+
+const fn route(path: &'static str) -> Route {
+    Route { dialect: &Tei, path }
+}
+
+macro_rules! handlers {
+    ($($name:ident $path:literal => $handle:path;)*) => {
+        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
+            answer(app, route($path), request, $handle).await
+        })*
+    };
+}
+
+handlers! {
+    embed_texts "/embed" => embed::embed;
+    embed_all "/embed_all" => embed::all;
+    embed_sparse "/embed_sparse" => embed::sparse;
+    similarity "/similarity" => embed::similarity;
+    predict "/predict" => score::predict;
+    tokenize "/tokenize" => tokens::tokenize;
+    decode "/decode" => tokens::decode;
+    information "/info" => info::info;
+    by_kind "/" => root::root;
+    invocations "/invocations" => root::root;
+    vertex "/vertex" => root::vertex;
+}
+
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/embed", post(embed_texts))
+        .route("/embed_all", post(embed_all))
+        .route("/embed_sparse", post(embed_sparse))
+        .route("/similarity", post(similarity))
+        .route("/predict", post(predict))
+        .route("/tokenize", post(tokenize))
+        .route("/decode", post(decode))
+        .route("/info", get(information))
+        .route("/", post(by_kind))
+        .route("/invocations", post(invocations))
+        .route("/vertex", post(vertex))
+}
+
+/// The paths of [`routes`], for failures before any handler.
+pub(crate) const PATHS: [&str; 11] = [
+    "/embed",
+    "/embed_all",
+    "/embed_sparse",
+    "/similarity",
+    "/predict",
+    "/tokenize",
+    "/decode",
+    "/info",
+    "/",
+    "/invocations",
+    "/vertex",
+];
+
+impl Dialect for Tei {
+    fn name(&self) -> &'static str {
+        "tei"
+    }
+
+    fn asks_for_json(&self) -> bool {
+        true
+    }
+
+    fn failure(&self, failure: &Failure) -> Response {
+        // As axum answers there: plain text.
+        let plain = |status: u16| {
+            let mut response = json_bytes(status, failure.message.clone());
+            let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        };
+        let (status, error_type) = match failure.kind {
+            Kind::Syntax => return plain(400),
+            Kind::TooLarge => return plain(413),
+            Kind::MediaType => return plain(415),
+            Kind::Empty => (400, "Empty"),
+            Kind::Invalid | Kind::TooMany | Kind::Unsupported => (422, "Validation"),
+            Kind::TooLong => (422, "Validation"),
+            Kind::NoModel | Kind::NoRoute => (404, "Validation"),
+            Kind::Method => (405, "Validation"),
+            Kind::Unauthorized => (401, "Validation"),
+            Kind::Forbidden => (403, "Validation"),
+            Kind::Overloaded | Kind::RateLimited => (429, "Overloaded"),
+            Kind::Timeout => (408, "Overloaded"),
+            Kind::Internal => (424, "Backend"),
+            Kind::Unavailable => (503, "Unhealthy"),
+        };
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+            error_type: &'a str,
+        }
+        json(status, &Body { error: &failure.message, error_type })
+    }
+}
+
+/// What every request may say besides its texts.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct How {
+    #[serde(default)]
+    truncate: Option<bool>,
+    #[serde(default, deserialize_with = "direction")]
+    truncation_direction: Option<Truncation>,
+    #[serde(default)]
+    prompt_name: Option<String>,
+    #[serde(default)]
+    model: Option<String>,
+}
+
+/// `"right"`, `"Right"`, `"left"` or `"Left"`.
+fn direction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Truncation>, D::Error> {
+    match Option::<String>::deserialize(deserializer)?.as_deref() {
+        None => Ok(None),
+        Some("right" | "Right") => Ok(Some(Truncation::Right)),
+        Some("left" | "Left") => Ok(Some(Truncation::Left)),
+        Some(other) => {
+            let message = format!("unknown truncation_direction {other:?}: expected left or right");
+            Err(serde::de::Error::custom(message))
+        }
+    }
+}
+
+impl How {
+    /// What is done with texts that are too long: what the request says, and where it says nothing what the server does.
+    fn truncation(&self, standard: Truncation) -> Truncation {
+        let cuts = self.truncate.unwrap_or(standard != Truncation::Error);
+        match (cuts, self.truncation_direction) {
+            (false, _) => Truncation::Error,
+            (true, Some(side)) => side,
+            (true, None) if standard == Truncation::Left => Truncation::Left,
+            (true, None) => Truncation::Right,
+        }
+    }
+
+    fn wish(&self, standard: Truncation) -> Wish {
+        let prompt = self.prompt_name.clone().map_or(Prompting::Default, Prompting::Name);
+        Wish { prompt, truncation: Some(self.truncation(standard)), ..Wish::default() }
+    }
+}
+
+/// The model that a request names, else the first that offers what the route needs; else the first, whose failure says what it lacks.
+pub(crate) async fn lease_for(
+    asked: &Asked,
+    name: Option<&str>,
+    offers: impl Fn(Offers) -> bool,
+) -> Result<Lease, Failure> {
+    let models = &asked.app.models;
+    if name.is_some() {
+        return models.lease(name).await;
+    }
+    let slots = models.slots();
+    let fits = |slot: &&Arc<crate::models::Slot>| slot.loaded().is_some_and(|loaded| offers(loaded.model.offers()));
+    if let Some(slot) = slots.iter().find(fits) {
+        return models.lease_of(slot).await;
+    }
+    // One that is not open yet may be it.
+    for slot in slots.iter().filter(|slot| slot.loaded().is_none()) {
+        if let Ok(lease) = models.lease_of(slot).await
+            && offers(lease.model().offers())
+        {
+            return Ok(lease);
+        }
+    }
+    models.lease(None).await
+}
+
+/// The answer with the headers that TEI sends.
+fn respond(value: &impl Serialize, computed: &Computed, start: Instant) -> Response {
+    let mut response = json(200, value);
+    let headers = response.headers_mut();
+    let timings = &computed.timings;
+    headers.insert("x-compute-type", HeaderValue::from_static("gpu+optimized"));
+    let milliseconds = [
+        ("x-total-time", start.elapsed()),
+        ("x-compute-time", start.elapsed()),
+        ("x-tokenization-time", timings.tokenize),
+        ("x-queue-time", timings.queue),
+        ("x-inference-time", timings.inference),
+    ];
+    for (name, took) in milliseconds {
+        headers.insert(name, HeaderValue::from(took.as_millis() as u64));
+    }
+    headers.insert("x-compute-characters", HeaderValue::from(computed.characters as u64));
+    headers.insert("x-compute-tokens", HeaderValue::from(computed.tokens() as u64));
+    response
+}
