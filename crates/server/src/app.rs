@@ -12,6 +12,7 @@ use crate::{
     models::{Front, Models, Served},
     page,
     settings::Resolved,
+    stream::Streams,
 };
 use axum::{
     Router,
@@ -39,6 +40,7 @@ pub(crate) struct App {
     pub(crate) models: Models,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) health: Health,
+    pub(crate) streams: Streams,
     pub(crate) begin: Instant,
 }
 
@@ -68,6 +70,7 @@ impl App {
             models,
             metrics,
             health: Health::new(begin),
+            streams: Streams::new(settings.max_connections),
             begin,
             settings,
         }))

@@ -34,7 +34,7 @@ impl Room {
 }
 
 impl Taken {
-    fn new(room: &Arc<Room>) -> Self {
+    pub(crate) fn new(room: &Arc<Room>) -> Self {
         Self { room: Arc::clone(room), bytes: 0 }
     }
 
@@ -42,6 +42,14 @@ impl Taken {
         let used = self.room.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes += bytes;
         used <= self.room.most
+    }
+
+    /// Takes so many bytes instead of those it has; whether there is room for them.
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        let less = self.bytes.saturating_sub(bytes);
+        self.room.used.fetch_sub(less, Ordering::Relaxed);
+        self.bytes -= less;
+        self.more(bytes - self.bytes)
     }
 }
 
@@ -153,6 +161,17 @@ mod tests {
         let small = Limits { room: Room::new(3), ..limits };
         assert_eq!(run(small.read(parts(&["abcd"]), None)).unwrap_err().kind, Kind::Overloaded);
         assert_eq!(small.room.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_held_may_grow_and_shrink() {
+        let room = Room::new(10);
+        let (mut one, mut other) = (Taken::new(&room), Taken::new(&room));
+        assert!(one.hold(6) && other.hold(4) && !other.hold(5) && one.hold(5) && other.hold(5));
+        drop(one);
+        assert_eq!(room.used.load(Ordering::Relaxed), 5);
+        assert!(other.hold(0));
+        assert_eq!(room.used.load(Ordering::Relaxed), 0);
     }
 
     #[test]

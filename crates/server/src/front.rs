@@ -60,6 +60,20 @@ where
     F: FnOnce(Asked) -> Fut,
     Fut: Future<Output = Result<Response, Failure>>,
 {
+    let entered = Arc::clone(&app);
+    let whole = |request| async move {
+        let (asked, _taken) = enter(&entered, route.dialect, request).await?;
+        handle(asked).await
+    };
+    answer_unread(app, route, request, whole).await
+}
+
+/// The same where the body is not read yet, and whether the request may come in is for `handle` to find out.
+pub(crate) async fn answer_unread<F, Fut>(app: Arc<App>, route: Route, request: Request, handle: F) -> Response
+where
+    F: FnOnce(Request) -> Fut,
+    Fut: Future<Output = Result<Response, Failure>>,
+{
     static NUMBER: AtomicU64 = AtomicU64::new(1);
     let start = Instant::now();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -72,10 +86,7 @@ where
         embral.dialect = route.dialect.name(), embral.request = id,
     );
     adopt(&span, request.headers());
-    let handled = async {
-        let (asked, _taken) = enter(&app, route.dialect, request).await?;
-        handle(asked).await
-    };
+    let handled = handle(request);
     let (mut response, failure) = match handled.instrument(span.clone()).await {
         Ok(response) => (response, None),
         Err(failure) => (failed(route.dialect, &failure), Some(failure)),
@@ -139,25 +150,27 @@ pub(crate) async fn enter(
 /// Who asks, by the headers; a failure where they may not.
 pub(crate) fn admit(app: &App, headers: &axum::http::HeaderMap) -> Result<Caller, Failure> {
     app.origins.check(headers)?;
-    let tenant = if app.keys.is_empty() {
-        Tenant::default()
-    } else {
-        let header = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
-        let found = app.keys.find(auth::bearer(header).unwrap_or_default());
-        let (tenant, key) = found.ok_or_else(|| {
-            let message = match header {
-                b"" => "this server asks for a key: send Authorization: Bearer KEY",
-                _ => "the key is not one of this server's",
-            };
-            Failure::new(Kind::Unauthorized, message)
-        })?;
-        app.limiter.request(tenant, key.rates, app.begin.elapsed()).map_err(|wait| {
-            let message = format!("the rate of {} is used up; come again in {:.1} s", key.name, wait.as_secs_f64());
-            Failure { retry_after: Some(wait), ..Failure::new(Kind::RateLimited, message) }
-        })?;
-        tenant
+    let header = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
+    let otherwise = match header {
+        b"" => "this server asks for a key: send Authorization: Bearer KEY",
+        _ => "the key is not one of this server's",
     };
+    let tenant = holder(app, auth::bearer(header).unwrap_or_default(), otherwise)?;
     Caller::of(headers, tenant, app.settings.request_timeout)
+}
+
+/// Whose key it is, where keys are asked for; one request of theirs is taken. `otherwise` is what is said where it is nobody's.
+pub(crate) fn holder(app: &App, key: &[u8], otherwise: &str) -> Result<Tenant, Failure> {
+    if app.keys.is_empty() {
+        return Ok(Tenant::default());
+    }
+    let found = app.keys.find(key);
+    let (tenant, key) = found.ok_or_else(|| Failure::new(Kind::Unauthorized, otherwise))?;
+    app.limiter.request(tenant, key.rates, app.begin.elapsed()).map_err(|wait| {
+        let message = format!("the rate of {} is used up; come again in {:.1} s", key.name, wait.as_secs_f64());
+        Failure { retry_after: Some(wait), ..Failure::new(Kind::RateLimited, message) }
+    })?;
+    Ok(tenant)
 }
 
 /// A response of JSON that is written already.

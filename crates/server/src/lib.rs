@@ -24,6 +24,7 @@ mod page;
 mod pipeline;
 mod server;
 mod settings;
+mod stream;
 mod tls;
 
 pub use log::{Logging, start as log};

@@ -72,6 +72,14 @@ impl Limiter {
             bucket.level -= tokens as f64;
         }
     }
+
+    /// How long until a key has tokens again, where it has sent as many as it may.
+    pub(crate) fn until_tokens(&self, tenant: Tenant, now: Duration) -> Option<Duration> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = buckets.get_mut(&tenant)?[1].as_mut()?;
+        bucket.fill(now);
+        bucket.wait()
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +105,10 @@ mod tests {
     fn tokens_that_were_taken_too_many_are_waited_for() {
         let (limiter, rates) = (Limiter::default(), Rates { requests: None, tokens: Some(600) });
         limiter.request(Tenant(1), rates, Duration::ZERO).unwrap();
+        assert_eq!(limiter.until_tokens(Tenant(1), Duration::ZERO), None);
         limiter.tokens(Tenant(1), 700);
+        assert!(limiter.until_tokens(Tenant(1), SECOND).unwrap() > 9 * SECOND);
+        assert_eq!(limiter.until_tokens(Tenant(2), SECOND), None);
         let wait = limiter.request(Tenant(1), rates, Duration::ZERO).unwrap_err();
         assert!((10.0..10.2).contains(&wait.as_secs_f64()), "{wait:?}");
         limiter.request(Tenant(1), rates, 11 * SECOND).unwrap();

@@ -245,6 +245,11 @@ impl Metrics {
         Flying(self.streams.clone())
     }
 
+    /// A stream broke off, behind an answer that had begun well.
+    pub(crate) fn stream_failed(&self, failure: &Failure) {
+        self.failures.with_label_values(&[failure.kind.name()]).inc();
+    }
+
     /// Requests under way; those answered, and the failed ones among them.
     pub(crate) fn counts(&self) -> (u64, u64, u64) {
         let sum = |vec: &CounterVec| {

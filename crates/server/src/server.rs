@@ -128,9 +128,12 @@ impl Server {
 
     async fn end(self) {
         self.app.health.drain();
+        self.app.streams.stop();
         for listening in self.listening {
             let _ = listening.await;
         }
+        // A WebSocket is no connection of the listeners any more.
+        self.app.streams.ended().await;
         self.sweeping.abort();
         self.app.dispatcher.close();
         for slot in self.app.models.slots() {

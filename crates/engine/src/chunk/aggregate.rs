@@ -39,24 +39,77 @@ impl Aggregate {
     /// The one vector of the chunks of one document, normalised where that is asked for; nothing where there is no chunk. Sums are in
     /// f64 and in the order of the chunks.
     pub fn combine(self, chunks: &[ChunkVector], normalize: bool) -> Vec<f32> {
-        let Some(first) = chunks.first() else { return Vec::new() };
-        let dim = first.vector.len();
-        let mut vector: Vec<f64> = match self {
-            Self::Mean => weighted(chunks, dim, &vec![1.0; chunks.len()]),
-            Self::Weighted => {
-                // A document without a token weighs its chunks the same.
-                let tokens: Vec<f64> = chunks.iter().map(|c| c.tokens as f64).collect();
-                let none = tokens.iter().all(|&t| t == 0.0);
-                weighted(chunks, dim, &if none { vec![1.0; chunks.len()] } else { tokens })
-            }
-            Self::Max => (0..dim)
-                .map(|i| chunks.iter().map(|c| f64::from(c.vector[i])).fold(f64::NEG_INFINITY, f64::max))
-                .collect(),
-            Self::Attention => {
-                let mean = weighted(chunks, dim, &vec![1.0; chunks.len()]);
-                let scores: Vec<f64> = chunks.iter().map(|c| SCALE * cosine(&c.vector, &mean)).collect();
+        let mut all = Aggregation::new(self);
+        chunks.iter().for_each(|chunk| all.push(&chunk.vector, chunk.tokens));
+        all.finish(normalize)
+    }
+}
+
+/// The vectors of chunks as one while they come, the same bit for bit as [`Aggregate::combine`] gives of all of them. It holds a vector
+/// or two; those of all chunks for [`Aggregate::Attention`], which weighs each by the mean of all.
+#[derive(Clone, Debug)]
+pub struct Aggregation {
+    how: Aggregate,
+    chunks: usize,
+    tokens: f64,
+    /// The sum of the vectors, or the largest components.
+    sum: Vec<f64>,
+    /// The sum of the vectors by their tokens.
+    by_tokens: Vec<f64>,
+    /// All vectors.
+    kept: Vec<f32>,
+}
+
+impl Aggregation {
+    /// Of no chunk yet.
+    pub fn new(how: Aggregate) -> Self {
+        Self { how, chunks: 0, tokens: 0.0, sum: Vec::new(), by_tokens: Vec::new(), kept: Vec::new() }
+    }
+
+    /// The next chunk. All vectors have as many components as the first.
+    pub fn push(&mut self, vector: &[f32], tokens: usize) {
+        if self.chunks == 0 {
+            let start = if self.how == Aggregate::Max { f64::NEG_INFINITY } else { 0.0 };
+            self.sum = vec![start; vector.len()];
+            self.by_tokens = vec![0.0; if self.how == Aggregate::Weighted { vector.len() } else { 0 }];
+        }
+        self.chunks += 1;
+        let wide = || vector.iter().map(|&x| f64::from(x));
+        match self.how {
+            Aggregate::Max => self.sum.iter_mut().zip(wide()).for_each(|(most, x)| *most = most.max(x)),
+            _ => self.sum.iter_mut().zip(wide()).for_each(|(sum, x)| *sum += x),
+        }
+        self.tokens += tokens as f64;
+        self.by_tokens.iter_mut().zip(wide()).for_each(|(sum, x)| *sum += tokens as f64 * x);
+        if self.how == Aggregate::Attention {
+            self.kept.extend_from_slice(vector);
+        }
+    }
+
+    /// Bytes of the vectors that are held.
+    pub fn held_bytes(&self) -> usize {
+        size_of_val(&self.kept[..]) + size_of_val(&self.sum[..]) + size_of_val(&self.by_tokens[..])
+    }
+
+    /// The one vector, normalised where that is asked for; nothing where there was no chunk.
+    pub fn finish(self, normalize: bool) -> Vec<f32> {
+        if self.chunks == 0 {
+            return Vec::new();
+        }
+        let Self { how, chunks, tokens, sum, by_tokens, kept } = self;
+        let over = |sum: Vec<f64>, all: f64| sum.into_iter().map(|x| x / all).collect::<Vec<f64>>();
+        let mut vector = match how {
+            Aggregate::Max => sum,
+            Aggregate::Weighted if tokens > 0.0 => over(by_tokens, tokens),
+            // A document without a token weighs its chunks the same.
+            Aggregate::Mean | Aggregate::Weighted => over(sum, chunks as f64),
+            Aggregate::Attention => {
+                let mean = over(sum, chunks as f64);
+                let rows = || kept.chunks_exact(mean.len().max(1));
+                let scores: Vec<f64> = rows().map(|row| SCALE * cosine(row, &mean)).collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                weighted(chunks, dim, &scores.iter().map(|s| (s - largest).exp()).collect::<Vec<_>>())
+                let weights: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                weighted(rows(), mean.len(), &weights)
             }
         };
         if normalize {
@@ -68,10 +121,10 @@ impl Aggregate {
 }
 
 /// `Σ w_i c_i / Σ w_i`.
-fn weighted(chunks: &[ChunkVector], dim: usize, weights: &[f64]) -> Vec<f64> {
+fn weighted<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize, weights: &[f64]) -> Vec<f64> {
     let mut sum = vec![0.0; dim];
-    for (chunk, weight) in chunks.iter().zip(weights) {
-        sum.iter_mut().zip(&chunk.vector).for_each(|(sum, &x)| *sum += weight * f64::from(x));
+    for (row, weight) in rows.zip(weights) {
+        sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += weight * f64::from(x));
     }
     let all: f64 = weights.iter().sum();
     sum.iter_mut().for_each(|x| *x /= all);

@@ -12,6 +12,14 @@ use embral_types::Result;
 /// last chunk of these.
 const FEWEST_BYTES: usize = 4096;
 
+/// Of a live document: bytes of its first stretch for each token of the chunk size, about what a token of text has. Where they are one chunk
+/// alone the stretch grows by a quarter, so that a chunk is final when a quarter of one has come behind it.
+const LIVE_BYTES_A_TOKEN: usize = 4;
+const LIVE_FEWEST_BYTES: usize = 64;
+/// Markdown is parsed in stretches of some chunks, and of no less than some paragraphs: at their ends chunks are shorter than they may be.
+const LIVE_MARKDOWN_CHUNKS: usize = 4;
+const LIVE_MARKDOWN_BYTES: usize = 1024;
+
 /// The part of a document that is not cut yet.
 ///
 /// Text is cut in stretches whose lengths depend on the document alone, so that it does not matter in which parts it came: the chunks
@@ -28,12 +36,31 @@ pub(super) struct Document {
     stretch: usize,
     /// Whether no more text comes.
     ended: bool,
+    /// Whether chunks are wanted as soon as the text behind them is there.
+    live: bool,
 }
 
 impl Document {
     /// One of which no more text comes.
     pub(super) fn whole(text: String) -> Self {
         Self { text, ended: true, ..Self::default() }
+    }
+
+    /// One that is still written, from some byte on: its stretches follow the chunk size, and no more of it is held than some chunks may
+    /// have.
+    pub(super) fn live(before: usize) -> Self {
+        Self { before, live: true, ..Self::default() }
+    }
+
+    /// Bytes of the document so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.before + self.text.len()
+    }
+
+    /// Bytes of it that are in memory.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.text.capacity()
     }
 
     /// Whether no more text comes.
@@ -70,12 +97,16 @@ impl Document {
     pub(super) fn step(&mut self, embedder: &Embedder, plan: &Plan, out: &mut dyn FnMut(Chunk, &str)) -> Result<Step> {
         let tokenizer = &embedder.local()?.tokenizer;
         let rest = &self.text[self.done..];
-        self.stretch = self.stretch.max(plan.size.saturating_mul(split::BYTES_A_TOKEN)).max(FEWEST_BYTES);
+        let Stretches { first, markdown, most } = Stretches::of(plan, self.live);
+        self.stretch = self.stretch.max(first);
         let end = match plan.by {
+            ChunkBy::Markdown if self.live && rest.len() > self.stretch.max(markdown) => {
+                markdown::stretch(rest, self.stretch.max(markdown))
+            }
             // What the structure of Markdown ends with may be anywhere before its end.
             ChunkBy::Markdown | ChunkBy::Document if !self.ended => return Ok(Step::Starved),
             ChunkBy::Document => End { bytes: rest.len(), clean: true },
-            ChunkBy::Markdown => markdown::stretch(rest, self.stretch.max(markdown::MOST_BYTES)),
+            ChunkBy::Markdown => markdown::stretch(rest, self.stretch.max(markdown)),
             // Only where there is more text is it known that the stretch is not the last.
             ChunkBy::Tokens | ChunkBy::Sentences if rest.len() > self.stretch => {
                 End { bytes: rest.floor_char_boundary(self.stretch), clean: false }
@@ -87,9 +118,16 @@ impl Document {
         let more = end.bytes < rest.len();
         let mut chunks = split::split(tokenizer, plan, stretch)?;
         let next = match (!end.clean).then(|| chunks.pop()).flatten() {
-            Some(last) if last.bytes.start == 0 => {
-                self.stretch = end.bytes.saturating_mul(2);
+            Some(last) if last.bytes.start == 0 && end.bytes < most => {
+                self.stretch = match self.live {
+                    true => end.bytes + (end.bytes / 4).max(LIVE_FEWEST_BYTES),
+                    false => end.bytes.saturating_mul(2),
+                };
                 return Ok(Step::Cut);
+            }
+            Some(last) if last.bytes.start == 0 => {
+                chunks.push(last);
+                Some(end.bytes)
             }
             Some(last) => Some(last.bytes.start),
             None => more.then_some(end.bytes),
@@ -111,6 +149,28 @@ impl Document {
         let mut chunks = Vec::new();
         while document.step(embedder, plan, &mut |chunk, _| chunks.push(chunk))? != Step::Over {}
         Ok(chunks)
+    }
+}
+
+/// How long stretches are.
+struct Stretches {
+    /// The shortest.
+    first: usize,
+    /// The shortest of Markdown.
+    markdown: usize,
+    /// One of so many bytes is final even where it is one chunk: white space without an end would be held for ever.
+    most: usize,
+}
+
+impl Stretches {
+    fn of(plan: &Plan, live: bool) -> Self {
+        let bytes = plan.size.saturating_mul(split::BYTES_A_TOKEN);
+        if !live {
+            return Self { first: bytes.max(FEWEST_BYTES), markdown: markdown::MOST_BYTES, most: usize::MAX };
+        }
+        let first = plan.size.saturating_mul(LIVE_BYTES_A_TOKEN).max(LIVE_FEWEST_BYTES);
+        let markdown = first.saturating_mul(LIVE_MARKDOWN_CHUNKS).max(LIVE_MARKDOWN_BYTES);
+        Self { first, markdown, most: bytes.saturating_mul(2).max(markdown) }
     }
 }
 

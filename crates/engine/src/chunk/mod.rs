@@ -22,7 +22,8 @@
 //! ```
 //!
 //! [`Embedder::embed_chunks`] works through an iterator, [`stream()`] through a stream in a thread of its own; both take whole texts
-//! and growing documents ([`Part`]) and hold no more than a batch and a document's unfinished end.
+//! and growing documents ([`Part`]) and hold no more than a batch and a document's unfinished end. [`Growing`] cuts a text that is
+//! still written, such as a live transcript, so that each chunk is there as soon as it can be, and leaves the vectors to others.
 //!
 //! **Late chunking.** The document is tokenised once and passed through the model whole. The first chunk owns the special tokens and
 //! the prompt before the text, the last one those behind it, as in the reference of the method (Günther et al. 2024,
@@ -33,14 +34,16 @@
 mod aggregate;
 mod assemble;
 mod document;
+mod growing;
 mod late;
 mod markdown;
 mod rows;
 mod split;
 mod stream;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Aggregation};
 pub use assemble::{ChunkVectors, Part};
+pub use growing::{Growing, ReadyChunk};
 pub use stream::{ChunkStream, StreamOptions, stream};
 
 use crate::{Embedder, Prompt, Truncation};

@@ -6,11 +6,15 @@ pub(crate) mod encoding;
 mod models;
 mod score;
 
+pub(crate) use chunks::Cut;
+pub(crate) use encoding::{Encoded, Encoder, Encoding};
+
 use crate::{
     app::App,
     failure::{Failure, Kind},
     front::{Asked, Dialect, Route, answer, json},
     pipeline::{Prompting, Timings},
+    stream,
 };
 use axum::{
     Router,
@@ -28,7 +32,7 @@ use std::{
 /// Embral's API.
 pub(crate) struct Native;
 
-const fn route(path: &'static str) -> Route {
+pub(crate) const fn route(path: &'static str) -> Route {
     Route { dialect: &Native, path }
 }
 
@@ -59,6 +63,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/embral/v1/tokenize", post(tokenize))
         .route("/embral/v1/models", get(list))
         .route("/embral/v1/status", get(status))
+        .route(stream::PATH, get(stream::websocket).post(stream::ndjson))
 }
 
 impl Dialect for Native {
@@ -67,18 +72,26 @@ impl Dialect for Native {
     }
 
     fn failure(&self, failure: &Failure) -> Response {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            error: Inner<'a>,
-        }
-        #[derive(Serialize)]
-        struct Inner<'a> {
-            kind: &'a str,
-            message: &'a str,
-            index: Option<usize>,
-        }
-        let Failure { kind, message, index, .. } = failure;
-        json(status_of(*kind), &Body { error: Inner { kind: kind.name(), message, index: *index } })
+        json(status_of(failure.kind), &ErrorBody::of(failure))
+    }
+}
+
+/// A failure as JSON.
+#[derive(Serialize)]
+pub(crate) struct ErrorBody<'a> {
+    error: Inner<'a>,
+}
+
+#[derive(Serialize)]
+struct Inner<'a> {
+    kind: &'a str,
+    message: &'a str,
+    index: Option<usize>,
+}
+
+impl<'a> ErrorBody<'a> {
+    pub(crate) fn of(failure: &'a Failure) -> Self {
+        Self { error: Inner { kind: failure.kind.name(), message: &failure.message, index: failure.index } }
     }
 }
 
@@ -143,7 +156,7 @@ impl Treatment {
 }
 
 /// The prompt of a request: by what its texts are, or as a text.
-fn prompting(input_type: Option<String>, prompt: Option<String>) -> Result<Prompting, Failure> {
+pub(crate) fn prompting(input_type: Option<String>, prompt: Option<String>) -> Result<Prompting, Failure> {
     match (input_type, prompt) {
         (Some(_), Some(_)) => Err(Failure::invalid("expected input_type or prompt, found both").of_field("prompt")),
         (Some(name), None) => Ok(Prompting::of_name(name)),
