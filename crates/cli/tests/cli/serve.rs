@@ -157,7 +157,7 @@ fn a_worker_that_is_killed_under_load_loses_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let workers = [Serving::start(folder.path(), "-m $BERT"), Serving::start(folder.path(), "-m $BERT")];
     let line = format!(
-        "--worker openai+http://{}/v1 --worker openai+http://{}/v1 --worker-strategy round-robin",
+        "--worker openai+http://{}/v1 --worker tei+http://{} --worker-strategy round-robin",
         workers[0].address, workers[1].address
     );
     let front = Serving::start(folder.path(), &line);

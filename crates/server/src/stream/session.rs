@@ -362,7 +362,6 @@ async fn compute(app: Arc<App>, caller: Caller, lease: Arc<Lease>, cut: Cut) -> 
         }
     };
     computed.timings = Timings { tokenize, ..computed.timings };
-    computed.bytes = bytes.len();
     app.metrics.computed(&computed);
     Ok(Ready { bytes, tokens, vector: vector(computed) })
 }

@@ -18,8 +18,8 @@ import tempfile
 
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance"
 CONFIG = '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", 501]\n'
-# What would fetch a model from the network or remove one.
-EXCLUDED = ["/api/pull", "/api/delete"]
+# What would fetch a model from the network or remove one, and what is a stream.
+EXCLUDED = ["/api/pull", "/api/delete", "/embral/v1/stream"]
 NOWHERE = "http://127.0.0.1:9"
 LOCAL = "127.0.0.1,localhost,::1"
 

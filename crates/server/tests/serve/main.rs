@@ -1,11 +1,14 @@
 //! A server as its clients see it: over real sockets on loopback, against what the library gives.
 
+mod cohere;
 mod hostile;
 mod keys;
 mod lifecycle;
 mod load;
 mod models;
 mod native;
+mod ollama;
 mod openai;
 mod support;
+mod tei;
 mod transport;

@@ -1,23 +1,14 @@
 //! `/embral/v1`.
 
-use crate::support::{bits, bits_of, golden, golden_config, settings, start};
+use crate::support::{bits, bits_of, golden, golden_config, of_task, settings, start, task};
 use embral::{
     Classifier, Config, Embedder, Joint, JointEmbedder, Prompt, Reranker, base64,
     chunk::{Aggregate, Chunking},
     quantize::{Quantization, quantize},
 };
-use embral_server::{ModelEntry, Settings};
+use embral_server::Settings;
 use embral_testkit::tasks::TaskGolden;
 use serde_json::{Value, json};
-
-fn task(golden: &TaskGolden, alias: &str) -> ModelEntry {
-    let name = golden.folder().to_str().unwrap().to_owned();
-    ModelEntry { name, aliases: vec![alias.to_owned()], ..ModelEntry::default() }
-}
-
-fn of_task(golden: &TaskGolden) -> Config {
-    Config::model(golden.folder().to_str().unwrap())
-}
 
 #[test]
 fn vectors_in_every_form() {

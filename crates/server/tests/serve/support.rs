@@ -1,6 +1,7 @@
 //! A server for a test, and a client that sends bytes as they are.
 
 use embral_server::{ModelEntry, Server, Settings};
+use embral_testkit::tasks::TaskGolden;
 use serde_json::Value;
 use std::{
     io::{Read, Write},
@@ -38,6 +39,17 @@ pub(crate) fn golden(name: &str) -> ModelEntry {
 /// As [`golden`], the name as the library takes it.
 pub(crate) fn golden_config(name: &str) -> embral::Config {
     embral::Config::model(golden(name).name)
+}
+
+/// A golden of another task than one vector a text, by an alias. It lives as long as `golden` does.
+pub(crate) fn task(golden: &TaskGolden, alias: &str) -> ModelEntry {
+    let name = golden.folder().to_str().unwrap().to_owned();
+    ModelEntry { name, aliases: vec![alias.to_owned()], ..ModelEntry::default() }
+}
+
+/// As [`task`], as the library takes it.
+pub(crate) fn of_task(golden: &TaskGolden) -> embral::Config {
+    embral::Config::model(golden.folder().to_str().unwrap())
 }
 
 pub(crate) fn start(settings: Settings) -> Running {
