@@ -39,9 +39,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if wanted("clients") {
         for key in [None, Some(KEY)] {
             let server = Serving::start(&models, key)?;
+            let classifier = Serving::one(&models, &models.classifier, key)?;
             let label = key.map_or("clients", |_| "clients with a key");
             let mut command = script(&folder, &server.base);
             command.args(["--model", "model", "--reranker", "reranker"]).arg("--expected").arg(&models.expected);
+            command.args(["--classifier-url", &classifier.base]);
             if let Some(key) = key {
                 command.args(["--api-key", key]);
             }
@@ -86,7 +88,10 @@ fn script(folder: &Path, base: &str) -> Command {
 struct Models {
     model: PathBuf,
     reranker: PathBuf,
+    classifier: PathBuf,
     expected: PathBuf,
+    /// Where ranges are kept, so that those of the user stay as they are.
+    home: PathBuf,
 }
 
 impl Models {
@@ -95,17 +100,33 @@ impl Models {
         let real = workspace::root().join("target/models/all-MiniLM-L6-v2");
         let model = if real.is_dir() { real } else { golden.join("tiny_bert") };
         println!("the model is {}", model.display());
-        // The reranker is the part of a model folder that differs from a tiny BERT, whose tokenizer it has.
-        let reranker = folder.join("reranker");
-        fs::create_dir_all(&reranker)?;
-        for (from, name) in [
-            ("tiny_bert", "tokenizer.json"),
-            ("tiny_bert", "vocab.txt"),
-            ("tiny_reranker", "config.json"),
-            ("tiny_reranker", "model.safetensors"),
-            ("tiny_reranker", "tokenizer_config.json"),
-        ] {
-            fs::copy(golden.join(from).join(name), reranker.join(name)).with_context(|| format!("{from}/{name}"))?;
+        // These are the parts of a model folder that differ from a tiny BERT, whose tokenizer they have.
+        let whole = |name: &str| -> Result<PathBuf> {
+            let place = folder.join(name);
+            fs::create_dir_all(&place)?;
+            for (from, file) in [
+                ("tiny_bert", "tokenizer.json"),
+                ("tiny_bert", "vocab.txt"),
+                (name, "config.json"),
+                (name, "model.safetensors"),
+                (name, "tokenizer_config.json"),
+            ] {
+                fs::copy(golden.join(from).join(file), place.join(file)).with_context(|| format!("{from}/{file}"))?;
+            }
+            Ok(place)
+        };
+        let home = folder.join("home");
+        let sample = folder.join("sample.txt");
+        let lines: Vec<String> = (0..200).map(|n| format!("{} {n}", TEXTS[n % TEXTS.len()])).collect();
+        fs::write(&sample, lines.join("\n"))?;
+        let ranges = folder.join("ranges.json");
+        for out in [None, Some(&ranges)] {
+            let mut calibrate = workspace::command(binary());
+            calibrate.args(["calibrate", "--quiet", "-m"]).arg(&model).arg(&sample).env("EMBRAL_HOME", &home);
+            if let Some(out) = out {
+                calibrate.arg("--out").arg(out);
+            }
+            workspace::run(&mut calibrate)?;
         }
         let vectors = |flags: &[&str]| -> Result<String> {
             let mut command = workspace::command(binary());
@@ -120,8 +141,13 @@ impl Models {
         let expected = folder.join("expected.json");
         let texts = serde_json::to_string(&TEXTS)?;
         let (plain, raw) = (vectors(&[])?, vectors(&["--no-normalize"])?);
-        fs::write(&expected, format!("{{\"texts\":{texts},\"vectors\":{plain},\"raw_vectors\":{raw}}}"))?;
-        Ok(Self { model, reranker, expected })
+        let ranges = fs::read_to_string(&ranges)?;
+        fs::write(
+            &expected,
+            format!("{{\"texts\":{texts},\"vectors\":{plain},\"raw_vectors\":{raw},\"ranges\":{ranges}}}"),
+        )?;
+        let (reranker, classifier) = (whole("tiny_reranker")?, whole("tiny_classifier")?);
+        Ok(Self { model, reranker, classifier, expected, home })
     }
 }
 
@@ -143,11 +169,23 @@ impl Drop for Serving {
 }
 
 impl Serving {
+    /// The model that is compared, and a reranker.
     fn start(models: &Models, key: Option<&str>) -> Result<Self> {
+        let names = [format!("model={}", models.model.display()), format!("reranker={}", models.reranker.display())];
+        Self::of(models, &names, key)
+    }
+
+    /// One model alone.
+    fn one(models: &Models, model: &Path, key: Option<&str>) -> Result<Self> {
+        Self::of(models, &[model.display().to_string()], key)
+    }
+
+    fn of(models: &Models, names: &[String], key: Option<&str>) -> Result<Self> {
         let mut command = workspace::command(binary());
-        command.args(["serve", "--port", "0", "--log", "warn", "--cors-origins", "*", "-m"]);
-        command.arg(format!("model={}", models.model.display()));
-        command.arg("-m").arg(format!("reranker={}", models.reranker.display()));
+        command.args(["serve", "--port", "0", "--log", "warn", "--cors-origins", "*"]).env("EMBRAL_HOME", &models.home);
+        names.iter().for_each(|name| {
+            command.args(["-m", name]);
+        });
         if let Some(key) = key {
             command.env("EMBRAL_SERVER_API_KEY", key);
         }

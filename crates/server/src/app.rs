@@ -11,7 +11,7 @@ use crate::{
     metrics::{self, Metrics},
     models::{Front, Models, Served},
     page,
-    settings::Resolved,
+    settings::{ModelEntry, Resolved},
     stream::Streams,
 };
 use axum::{
@@ -22,7 +22,7 @@ use axum::{
     response::Response,
 };
 use embral::queue::{Dispatcher, Tenant};
-use embral_types::Result;
+use embral_types::{Error, ErrorKind, Result};
 use std::{sync::Arc, time::Instant};
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -56,13 +56,17 @@ impl App {
         let dispatcher = Arc::new(Dispatcher::observed(1, Some(metrics::observer(&metrics)))?);
         let shares: Vec<(Tenant, f64)> =
             keys.iter().filter(|(_, key)| key.weight != 1.0).map(|(tenant, key)| (tenant, key.weight)).collect();
+        check_names(&told.models)?;
         let front = Front::open(&settings, &shares, metrics::observer(&metrics))?;
         let models = Models::new(Arc::clone(&settings), Arc::clone(&dispatcher), shares, begin, front);
         // A few large bodies at once, or very many small ones.
         let room = Room::new(settings.body_limit.saturating_mul(4).max(256 << 20));
         let bodies = Limits { bytes: settings.body_limit, pause: settings.client_timeout, room };
         Ok(Arc::new(Self {
-            origins: Origins(told.cors_origins.clone()),
+            origins: Origins {
+                listed: told.cors_origins.clone(),
+                local: told.host.is_none_or(|host| host.is_loopback()),
+            },
             keys,
             limiter: Limiter::default(),
             bodies,
@@ -98,6 +102,19 @@ impl App {
     }
 }
 
+/// Refuses two models of one name: the second could not be asked.
+fn check_names(models: &[ModelEntry]) -> Result<()> {
+    let mut seen: Vec<&str> = Vec::new();
+    for name in models.iter().flat_map(|entry| entry.aliases.iter().map(String::as_str).chain([entry.name.as_str()])) {
+        if seen.contains(&name) {
+            let message = format!("two models are called {name:?}: expected a name or an alias of its own for each");
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        seen.push(name);
+    }
+    Ok(())
+}
+
 /// While the server stops, every connection ends with the request that it carries.
 async fn last_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -120,7 +137,11 @@ async fn other_method(request: Request) -> Response {
 
 /// The origins whose pages may ask.
 #[derive(Debug)]
-pub(crate) struct Origins(Vec<String>);
+pub(crate) struct Origins {
+    listed: Vec<String>,
+    /// The server is reached from this machine alone, by an address or as localhost: a page under another name that leads here is a trick.
+    local: bool,
+}
 
 impl Origins {
     fn layer(&self) -> CorsLayer {
@@ -130,10 +151,11 @@ impl Origins {
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers([header::RETRY_AFTER, header::HeaderName::from_static("x-request-id")])
             .max_age(std::time::Duration::from_secs(600));
-        if self.0.iter().any(|origin| origin == "*") {
+        if self.listed.iter().any(|origin| origin == "*") {
             return layer.allow_origin(AllowOrigin::any());
         }
-        layer.allow_origin(AllowOrigin::list(self.0.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
+        layer
+            .allow_origin(AllowOrigin::list(self.listed.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())))
     }
 
     /// Refuses what a page of another origin sends without having asked first, as browsers let it: forms and plain text.
@@ -141,7 +163,15 @@ impl Origins {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let Some(origin) = text(header::ORIGIN) else { return Ok(()) };
         let own = origin.split_once("://").map(|(_, host)| host);
-        if self.0.iter().any(|known| known == "*" || known == origin) || own.is_some() && own == text(header::HOST) {
+        let known = |host: &str| {
+            let name = host.rsplit_once(':').map_or(host, |(name, port)| match port.parse::<u16>() {
+                Ok(_) => name,
+                Err(_) => host,
+            });
+            name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok()
+        };
+        let is_own = own.is_some() && own == text(header::HOST) && own.is_some_and(|host| !self.local || known(host));
+        if is_own || self.listed.iter().any(|listed| listed == "*" || listed == origin) {
             return Ok(());
         }
         Err(Failure::new(Kind::Forbidden, "pages of this origin may not ask this server: see --cors-origins"))

@@ -81,7 +81,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), index: None, field: None, retry_after: None }
+        Self { kind, message: bounded(message.into()), index: None, field: None, retry_after: None }
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -131,8 +131,41 @@ impl From<Error> for Failure {
     }
 }
 
+/// Bytes of a message at most: what a client sent is repeated in it, to it and to the log.
+const MOST: usize = 1000;
+
+/// The beginning and the end of a message, where it is long: what was expected stands at the end.
+fn bounded(message: String) -> String {
+    if message.len() <= MOST {
+        return message;
+    }
+    let (begin, end) = (message.floor_char_boundary(MOST / 2), message.ceil_char_boundary(message.len() - MOST / 2));
+    format!("{} … {}", &message[..begin], &message[end..])
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_bounded_at_characters() {
+        let long = "ä".repeat(5000) + " expected a text";
+        let failure = Failure::invalid(long);
+        assert!(failure.message.len() < MOST + 10 && failure.message.ends_with("expected a text"));
+        assert_eq!(Failure::invalid("short").message, "short");
+    }
+
+    #[test]
+    fn an_error_of_a_text_has_its_index() {
+        let failure = Failure::from(Error::new(ErrorKind::Malformed, "text 12 gave a vector that is not finite"));
+        assert_eq!((failure.kind, failure.index), (Kind::Internal, Some(12)));
+        let failure = Failure::from(Error::new(ErrorKind::TooLong, "the text has 9 tokens"));
+        assert_eq!((failure.kind, failure.index), (Kind::TooLong, None));
     }
 }

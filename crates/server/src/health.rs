@@ -54,6 +54,10 @@ impl Health {
         self.draining.load(Ordering::Acquire)
     }
 
+    fn has_computed(&self) -> bool {
+        self.last.load(Ordering::Relaxed) > 0
+    }
+
     fn is_fresh(&self) -> bool {
         let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
         !last.is_zero() && self.begin.elapsed().saturating_sub(last) < FRESH
@@ -79,8 +83,14 @@ impl App {
             return Ok(());
         }
         let slots = self.models.slots();
-        let open = slots.iter().find(|slot| slot.loaded().is_some()).or(slots.first());
-        let Some(slot) = open else { return Err(Failure::new(Kind::Unavailable, "no model is served")) };
+        let open = slots.iter().find(|slot| slot.loaded().is_some());
+        if open.is_none() && health.has_computed() {
+            // What worked was closed because nobody asked for it: it is opened for who asks next, not for this.
+            return Ok(());
+        }
+        let Some(slot) = open.or(slots.first()) else {
+            return Err(Failure::new(Kind::Unavailable, "no model is served"));
+        };
         let probe = async {
             let lease = self.models.lease_of(slot).await?;
             self.probe(&lease).await

@@ -347,6 +347,9 @@ impl Metrics {
         let room = report.group.or(report.address_space).or(report.machine);
         let values = [rss, room.map_or(0.0, |memory| memory.limit as f64), report.pressure()];
         self.memory.iter().zip(values).for_each(|(gauge, value)| gauge.set(value));
+        // Of a model that was closed meanwhile nothing is left to be told.
+        let gauges = &self.models;
+        [&gauges.queue, &gauges.budget, &gauges.throughput].into_iter().for_each(|gauge| gauge.reset());
         let mut waiting_all = 0;
         for slot in app.models.slots() {
             let name = slot.name.as_str();

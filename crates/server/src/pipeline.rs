@@ -142,11 +142,12 @@ impl App {
         };
         let span = tracing::info_span!(target: SPANS, "tokenize", embral.texts = texts, embral.bytes = bytes);
         let sequences = if bytes <= ON_THE_SPOT {
-            span.in_scope(read)?
+            span.in_scope(read)
         } else {
             let read = tokio::task::spawn_blocking(read).instrument(span).await;
-            read.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))??
+            read.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?
         };
+        let sequences = sequences.map_err(|failure| lease.told(failure))?;
         let tokenize = start.elapsed();
         let mut computed = self.run(caller, lease, sequences).await?;
         computed.timings.tokenize = tokenize;

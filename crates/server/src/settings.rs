@@ -243,6 +243,25 @@ impl Settings {
         }
     }
 
+    /// These settings, and what holds where they are silent. With workers, no model is opened here unless one is named.
+    #[must_use]
+    pub fn completed(self) -> Self {
+        let front = self.models.is_empty() && !self.workers.is_empty();
+        let mut all = self.or(Self::standard());
+        if front {
+            all.models.clear();
+        }
+        all
+    }
+
+    /// Fails where a value is none that can be used.
+    ///
+    /// # Errors
+    /// The error names the setting, what was expected and what was found.
+    pub fn check(&self) -> Result<()> {
+        Resolved::of(self.clone()).map(|_| ())
+    }
+
     /// What holds where nothing is said.
     pub fn standard() -> Self {
         let text = |text: &str| Some(text.to_owned());
@@ -305,12 +324,7 @@ pub(crate) struct Resolved {
 
 impl Resolved {
     pub(crate) fn of(settings: Settings) -> Result<Self> {
-        let front = settings.models.is_empty() && !settings.workers.is_empty();
-        let mut settings = settings.or(Settings::standard());
-        if front {
-            // With workers, no model is opened here unless one is named.
-            settings.models.clear();
-        }
+        let settings = settings.completed();
         let invalid = |what: &str, expected: &str, found: &str| {
             Error::new(ErrorKind::InvalidInput, format!("{what}: expected {expected}, found {found:?}"))
         };
@@ -331,8 +345,14 @@ impl Resolved {
             other => return Err(invalid("preset", "throughput, latency or memory", other)),
         };
         let seconds = |value: Option<u64>| Duration::from_secs(value.unwrap_or_default());
-        if settings.threads == Some(0) {
-            return Err(invalid("threads", "1 or more", "0"));
+        for (what, none) in [
+            ("threads", settings.threads == Some(0)),
+            ("requests-per-minute", settings.requests_per_minute == Some(0)),
+            ("tokens-per-minute", settings.tokens_per_minute == Some(0)),
+        ] {
+            if none {
+                return Err(invalid(what, "1 or more", "0"));
+            }
         }
         let body_limit = size("body-limit", &settings.body_limit)?.unwrap_or(32 << 20);
         Ok(Self {
@@ -389,12 +409,23 @@ mod tests {
             (Settings { preset: Some("fast".to_owned()), ..Settings::default() }, "preset"),
             (Settings { body_limit: Some("much".to_owned()), ..Settings::default() }, "body-limit"),
             (Settings { queue_requests: Some(0), ..Settings::default() }, "queue-requests"),
+            (Settings { requests_per_minute: Some(0), ..Settings::default() }, "requests-per-minute"),
+            (Settings { tokens_per_minute: Some(0), ..Settings::default() }, "tokens-per-minute"),
             (Settings { precision: Some("f8".to_owned()), ..Settings::default() }, "f8"),
         ] {
             let error = Resolved::of(bad).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
         Resolved::of(Settings::default()).unwrap();
+    }
+
+    #[test]
+    fn with_workers_no_model_is_opened_that_is_not_named() {
+        let workers = Settings { workers: vec!["openai+http://localhost:1/v1".to_owned()], ..Settings::default() };
+        assert!(workers.clone().completed().models.is_empty());
+        assert!(workers.clone().completed().completed().models.is_empty());
+        let named = Settings { models: vec![ModelEntry::default()], ..workers };
+        assert_eq!(named.completed().models.len(), 1);
     }
 
     #[test]

@@ -7,16 +7,14 @@ use std::path::PathBuf;
 
 /// Serve models over HTTP: the APIs of OpenAI, TEI, Ollama, Cohere and Jina, and Embral's own
 #[derive(Args, Debug)]
-#[command(
-    after_help = "A flag counts before its variable, the variable before the file, the file before the default. SIGTERM and SIGINT end
-it: what it took is answered first. docs/server.md is the manual.
+#[command(after_help = "A flag counts before its variable, the variable before the file, the file before the default.
+SIGTERM and SIGINT end it: what it took is answered first. docs/server.md is the manual.
 
 Examples:
   embral serve
   embral serve -m all-MiniLM-L6-v2 -m rerank=cross-encoder/ms-marco-MiniLM-L6-v2
   embral serve -m text-embedding-3-small=all-MiniLM-L6-v2 --port 11434 --api-key-file keys
-  embral serve --config embral.toml --print-config"
-)]
+  embral serve --config embral.toml --print-config")]
 pub(crate) struct Flags {
     /// Read settings from this file (TOML)
     #[arg(long, value_name = "FILE", env = "EMBRAL_CONFIG")]
@@ -34,7 +32,8 @@ const BLOCKING_THREADS: usize = 32;
 /// Runs it.
 pub(crate) fn run(flags: Flags) -> Result<()> {
     let file = flags.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
-    let settings = flags.settings.or(file).or(Settings::standard());
+    let settings = flags.settings.or(file).completed();
+    settings.check()?;
     if flags.print_config {
         print!("{}", settings.to_toml());
         return Ok(());

@@ -53,7 +53,7 @@ impl ServedModel {
                 let opened = match &embedder.model {
                     Model::Local(opened) => opened,
                     #[cfg(feature = "remote")]
-                    Model::Remote(_) => return elsewhere(input, prompt, way),
+                    Model::Remote(_) => return self.elsewhere(input, reading, way),
                 };
                 let encoded = self.encode(input, told.text, truncation)?;
                 if !opened.include_prompt {
@@ -75,7 +75,7 @@ impl ServedModel {
             #[cfg(feature = "remote")]
             Body::Pool(pool) => {
                 pool.check_prompt(prompt)?;
-                elsewhere(input, prompt, way)
+                self.elsewhere(input, reading, way)
             }
             Body::Reranker(reranker) => {
                 let prompt = reranker.info().prompt_text(prompt)?;
@@ -122,6 +122,19 @@ impl ServedModel {
                 Ok(Sequence::new(Content::Tokens(encoded), way))
             }
         }
+    }
+
+    /// A text for a model behind a server.
+    #[cfg(feature = "remote")]
+    fn elsewhere(&self, input: Input<'_>, reading: &Reading<'_>, way: Way) -> Result<Sequence> {
+        let unsupported = |message: &str| Err(Error::new(ErrorKind::Unsupported, message));
+        let Input::Text(text) = input else {
+            return unsupported("the model is behind a server, which is given texts, not token ids");
+        };
+        if reading.truncation.is_some_and(|asked| asked == Truncation::Error && asked != self.truncation) {
+            return unsupported("the model is behind a server, and whether a text is too long is known there alone");
+        }
+        Ok(Sequence::new(Content::Text { text: text.to_owned(), prompt: reading.prompt.into() }, way))
     }
 
     /// A text or ids as tokens.
@@ -190,16 +203,6 @@ impl ServedModel {
             _ => "vectors of tokens",
         }
     }
-}
-
-/// A text for a model behind a server.
-#[cfg(feature = "remote")]
-fn elsewhere(input: Input<'_>, prompt: Prompt<'_>, way: Way) -> Result<Sequence> {
-    let Input::Text(text) = input else {
-        let message = "the model is behind a server, which is given texts, not token ids";
-        return Err(Error::new(ErrorKind::Unsupported, message));
-    };
-    Ok(Sequence::new(Content::Text { text: text.to_owned(), prompt: prompt.into() }, way))
 }
 
 impl Sequence {

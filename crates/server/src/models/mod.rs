@@ -102,6 +102,15 @@ impl Lease {
         &self.slot.name
     }
 
+    /// A failure in the words of clients: the model by the name that they know, not by where it lies.
+    pub(crate) fn told(&self, mut failure: Failure) -> Failure {
+        let own = &self.model().info().name;
+        if own != self.name() {
+            failure.message = failure.message.replace(own, self.name());
+        }
+        failure
+    }
+
     /// Keeps the model so long after its last request, from this one on; `FOR_EVER` is below 0.
     pub(crate) fn keep_for(&self, seconds: i64) {
         self.slot.keep_alive.store(seconds, Ordering::Relaxed);

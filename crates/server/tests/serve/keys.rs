@@ -45,6 +45,15 @@ fn pages_of_other_origins_are_refused_unless_they_are_let_in() {
     let body = br#"{"input":"a"}"#;
     let server = standard();
     assert_eq!(server.send("POST", "/v1/embeddings", &[page], body).status, 403);
+    // A name that leads here, as an attacker's page may have it.
+    let tricked = [("origin", "http://evil.example:80"), ("host", "evil.example:80")];
+    let head = format!(
+        "POST /v1/embeddings HTTP/1.1\r\nhost: {}\r\norigin: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        tricked[1].1,
+        tricked[0].1,
+        body.len()
+    );
+    assert_eq!(server.raw(&[head.as_bytes(), body].concat()).status, 403);
     let own = format!("http://{}", server.address);
     assert_eq!(server.send("POST", "/v1/embeddings", &[("origin", &own)], body).status, 200);
     let server = start(Settings { cors_origins: vec!["https://example.com".to_owned()], ..settings() });

@@ -46,6 +46,9 @@ pub(super) async fn rerank(asked: Asked) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Rerank = body::json(&asked.body)?;
     let caller = request.treatment.caller(&asked)?;
+    if request.top_n == Some(0) {
+        return Err(Failure::invalid("top_n must be 1 or more, found 0").of_field("top_n"));
+    }
     let lease = asked.app.models.lease(request.treatment.model.as_deref()).await?;
     let ranking = Ranking {
         truncation: request.treatment.truncate.map(Into::into),
@@ -126,6 +129,9 @@ pub(super) async fn classify(asked: Asked) -> Result<Response, Failure> {
         Classified::Text(text) => vec![Item::Text(text)],
         Classified::Many(many) => many.into_iter().map(item).collect(),
     };
+    if items.is_empty() {
+        return Err(Failure::new(Kind::Empty, "input cannot be empty: expected a text or texts").of_field("input"));
+    }
     let wish = Wish { truncation: request.treatment.truncate.map(Into::into), ..Wish::default() };
     let mut computed = asked.app.compute(&caller, &lease, items, wish).await?;
     let scores = if request.raw_scores { Scores::Logits } else { model.scoring().unwrap_or(Scores::Softmax) };

@@ -155,7 +155,8 @@ pub(super) async fn delete(asked: Asked) -> Result<Response, Failure> {
         return Err(Failure::new(Kind::Forbidden, format!("deleting {} is not allowed: {why}", tagged(&slot.name))));
     }
     if slot.in_use() > 0 {
-        return Err(Failure::new(Kind::Overloaded, format!("{} is in use", tagged(&slot.name))));
+        let failure = Failure::new(Kind::Overloaded, format!("{} is in use", tagged(&slot.name)));
+        return Err(Failure { retry_after: Some(std::time::Duration::from_secs(1)), ..failure });
     }
     asked.app.models.forget(&slot);
     let removed = tokio::task::spawn_blocking({
