@@ -7,5 +7,6 @@ mod load;
 mod models;
 mod native;
 mod openai;
+mod stream;
 mod support;
 mod transport;
