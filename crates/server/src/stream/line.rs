@@ -61,6 +61,10 @@ impl Part {
 }
 
 fn json<T: DeserializeOwned>(line: &[u8], which: &str) -> Result<T, Failure> {
+    // A list would pass for an object whose fields are given in their order.
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err(Failure::invalid(format!("{which} is not what was expected: an object of JSON")));
+    }
     serde_json::from_slice(line).map_err(|e| {
         let kind = if e.is_data() { Kind::Invalid } else { Kind::Syntax };
         Failure::new(kind, format!("{which} is not what was expected: {e}"))
@@ -182,10 +186,10 @@ mod tests {
             (&b"{}"[..], Kind::Invalid, "text, flush or end"),
             (b"{\"model\":\"m\"}", Kind::Invalid, "model"),
             (b"{\"text\":1}", Kind::Invalid, "string"),
-            (b"[]", Kind::Invalid, "line"),
+            (b"[\"a\"]", Kind::Invalid, "object"),
             (b"{\"text\":\"a\"", Kind::Syntax, "EOF"),
             (b"{\"text\":\"\xff\"}", Kind::Syntax, "unicode"),
-            (&[b'['; 5000], Kind::Syntax, "line"),
+            (&[b"{\"text\":".as_slice(), &[b'['; 5000]].concat(), Kind::Invalid, "string"),
         ] {
             let failure = Part::parse(bad).unwrap_err();
             assert!(failure.kind == kind && failure.message.contains(named), "{failure:?}");

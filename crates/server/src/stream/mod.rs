@@ -21,8 +21,10 @@ use crate::{
     metrics::Flying,
 };
 use bytes::Bytes;
+use futures_util::FutureExt;
 use outgoing::Outgoing;
-use std::{sync::Arc, time::Duration};
+use session::Session;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// Where streams are.
@@ -63,6 +65,12 @@ impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
+}
+
+/// Has a session talk with its client to the end.
+async fn talk(session: Session, lines: &mut impl Lines, out: &Outgoing) -> Result<(), Broken> {
+    let talked = AssertUnwindSafe(session.run(lines, out)).catch_unwind().await;
+    talked.unwrap_or_else(|_| Err(Failure::new(Kind::Internal, "the server failed on this stream").into()))
 }
 
 /// Tells a client how its stream ended.

@@ -6,6 +6,7 @@ use super::{
     linger,
     outgoing::{Sending, Sent, outgoing},
     session::Session,
+    talk,
 };
 use crate::{
     app::App,
@@ -44,7 +45,7 @@ async fn begin(app: Arc<App>, request: Request) -> Result<Response, Failure> {
     let (out, sending) = outgoing(&app);
     tokio::spawn(async move {
         app.while_serving(async {
-            let ended = session.run(&mut lines, &out).await;
+            let ended = talk(session, &mut lines, &out).await;
             let failed = ended.is_err();
             close(&app, ended, &out);
             if failed {

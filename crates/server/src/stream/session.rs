@@ -193,7 +193,14 @@ impl Session {
         loop {
             self.go_on();
             if self.is_done() {
-                return if stops { Err(stopping().into()) } else { self.finish(out).await };
+                if stops {
+                    return Err(stopping().into());
+                }
+                // What was said behind the end, where it is here already, is not passed over.
+                if !heard_all && let Some(Heard::Line(line)) = lines.next(false).now_or_never() {
+                    self.put(Part::parse(&line)?)?;
+                }
+                return self.finish(out).await;
             }
             let idle = self.steps.is_empty() && self.cutting.is_none() && self.cut.is_empty();
             let rest = if idle { app.limiter.until_tokens(self.caller.tenant, app.begin.elapsed()) } else { None };

@@ -4,6 +4,7 @@ use super::{
     Broken, Heard, Lines, PATH, close, line, linger,
     outgoing::{Outgoing, Sending, Sent, outgoing},
     session::Session,
+    talk,
 };
 use crate::{
     app::App,
@@ -82,10 +83,10 @@ async fn begin(app: Arc<App>, request: Request) -> Result<Response, Failure> {
         let (out, sending) = outgoing(&app);
         let patience = app.settings.client_timeout;
         let mut lines = Messages { messages, out: out.clone(), most, patience, asked: false };
-        let talk = async {
+        let conversation = async {
             let ended = match head(&app, asking, &mut lines).await {
                 Ok((caller, head)) => match Session::opened(&app, open, caller, head).await {
-                    Ok(session) => session.run(&mut lines, &out).await,
+                    Ok(session) => talk(session, &mut lines, &out).await,
                     Err(failure) => Err(failure.into()),
                 },
                 Err(broken) => Err(broken),
@@ -95,7 +96,7 @@ async fn begin(app: Arc<App>, request: Request) -> Result<Response, Failure> {
             linger(&mut lines).await;
         };
         app.while_serving(async {
-            tokio::join!(talk, send(sink, sending));
+            tokio::join!(conversation, send(sink, sending));
         })
         .await;
     }))

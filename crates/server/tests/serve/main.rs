@@ -9,6 +9,7 @@ mod models;
 mod native;
 mod ollama;
 mod openai;
+mod stream;
 mod support;
 mod tei;
 mod transport;
