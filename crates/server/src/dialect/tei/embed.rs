@@ -1,6 +1,6 @@
 //! `/embed`, `/embed_all`, `/embed_sparse` and `/similarity`.
 
-use super::{How, lease_for, respond};
+use super::{How, check, lease_for, respond, worded};
 use crate::{
     body,
     dialect::Inputs,
@@ -26,9 +26,7 @@ struct Embed {
 
 /// Sends the inputs of a request through the queue.
 async fn compute(asked: &Asked, request: Embed, wanted: Wanted) -> Result<Computed, Failure> {
-    if request.inputs.items.is_empty() {
-        return Err(Failure::new(Kind::Empty, "`inputs` cannot be empty").of_field("inputs"));
-    }
+    check(&request.inputs.items)?;
     let needs = wanted.clone();
     let lease = lease_for(asked, request.how.model.as_deref(), |offers| match &needs {
         Wanted { sparse: true, .. } => offers.sparse,
@@ -36,9 +34,20 @@ async fn compute(asked: &Asked, request: Embed, wanted: Wanted) -> Result<Comput
         _ => offers.dense,
     })
     .await?;
+    let most = lease.model().info().dimensions;
+    let wrong = match wanted.dims {
+        Some(0) => Some("Input validation error: `dimensions` should be positive"),
+        Some(dims) if lease.model().offers().dense && dims > most => {
+            Some("Input validation error: `dimensions` should be smaller than the maximum embedding dimension.")
+        }
+        _ => None,
+    };
+    if let Some(message) = wrong {
+        return Err(Failure::invalid(message).of_field("dimensions"));
+    }
     let mut wish = request.how.wish(lease.model().truncation());
     wish.wanted = wanted;
-    asked.app.compute(&asked.caller, &lease, request.inputs.items, wish).await
+    asked.app.compute(&asked.caller, &lease, request.inputs.items, wish).await.map_err(worded)
 }
 
 pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {

@@ -1,6 +1,6 @@
 //! `/rerank` and `/predict`.
 
-use super::{How, lease_for, respond};
+use super::{How, check, lease_for, respond, worded};
 use crate::{
     body,
     failure::{Failure, Kind},
@@ -45,8 +45,12 @@ pub(crate) async fn rerank(asked: Asked) -> Result<Response, Failure> {
         scores: Some(if request.raw_scores { Scores::Logits } else { Scores::Sigmoid }),
         top_n: None,
     };
-    let (ranked, computed) =
-        asked.app.rerank(&asked.caller, &lease, &request.query, request.texts.clone(), ranking).await?;
+    if request.query.is_empty() && request.texts.iter().any(String::is_empty) {
+        let message = "Input validation error: `inputs` cannot be empty";
+        return Err(Failure::new(Kind::Empty, message).of_field("texts"));
+    }
+    let ranked = asked.app.rerank(&asked.caller, &lease, &request.query, request.texts.clone(), ranking).await;
+    let (ranked, computed) = ranked.map_err(worded)?;
     let rank = |ranked: crate::pipeline::Ranked| Rank {
         index: ranked.index,
         score: ranked.score,
@@ -63,6 +67,25 @@ struct Predict {
     how: How,
     #[serde(default)]
     raw_scores: bool,
+    #[serde(default)]
+    parameters: Option<Parameters>,
+}
+
+/// What the clients of Hugging Face's pipelines say of the answer.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Parameters {
+    #[serde(default)]
+    top_k: Option<usize>,
+    #[serde(default)]
+    function_to_apply: Option<Function>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Function {
+    Sigmoid,
+    Softmax,
+    None,
 }
 
 /// `"a"`, `["a", "b"]` (a pair) or `[["a"], ["a", "b"]]` (many).
@@ -97,11 +120,17 @@ pub(super) async fn predict(asked: Asked) -> Result<Response, Failure> {
 pub(super) async fn predictions(asked: Asked, nested: bool) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Predict = body::json(&asked.body)?;
-    let lease = lease_for(&asked, request.how.model.as_deref(), |offers| offers.labels).await?;
+    let name = request.how.model.as_deref();
+    let mut lease = lease_for(&asked, name, |offers| offers.labels).await?;
+    if name.is_none() && !lease.model().offers().labels {
+        // A reranker is a classifier of one label.
+        lease = lease_for(&asked, None, |offers| offers.scores).await?;
+    }
     let model = lease.model();
     let offers = model.offers();
     if !offers.labels && !offers.scores {
-        let message = format!("{} is not a classifier model: it is a model for {}", lease.name(), model.task());
+        let message =
+            format!("Backend error: Model is not a classifier model: {} is for {}", lease.name(), model.task());
         return Err(Failure::new(Kind::Unsupported, message));
     }
     let (items, single) = match request.inputs {
@@ -109,23 +138,23 @@ pub(super) async fn predictions(asked: Asked, nested: bool) -> Result<Response, 
         Predicted::Pair(pair) => (vec![item(pair)?], true),
         Predicted::Many(many) => (many.into_iter().map(item).collect::<Result<Vec<Item>, Failure>>()?, false),
     };
-    if items.is_empty() {
-        return Err(Failure::new(Kind::Empty, "`inputs` cannot be empty").of_field("inputs"));
-    }
+    check(&items)?;
     let wish = request.how.wish(model.truncation());
-    let mut computed = asked.app.compute(&asked.caller, &lease, items, wish).await?;
+    let mut computed = asked.app.compute(&asked.caller, &lease, items, wish).await.map_err(worded)?;
     let one = ["LABEL_0".to_owned()];
     let labels = if offers.labels { model.labels() } else { &one };
-    let scores = match (request.raw_scores, labels.len()) {
-        (true, _) => Scores::Logits,
-        (false, 1) => Scores::Sigmoid,
-        (false, _) => Scores::Softmax,
+    let Parameters { top_k, function_to_apply } = request.parameters.unwrap_or_default();
+    let scores = match (function_to_apply, request.raw_scores, labels.len()) {
+        (Some(Function::None), ..) | (None, true, _) => Scores::Logits,
+        (Some(Function::Sigmoid), ..) | (None, false, 1) => Scores::Sigmoid,
+        (Some(Function::Softmax), ..) | (None, false, _) => Scores::Softmax,
     };
     computed.rows.iter_mut().for_each(|row| scores.apply(&mut row.output.logits));
     let of = |row: &crate::pipeline::Row| {
         let mut all: Vec<Prediction<'_>> =
             labels.iter().zip(&row.output.logits).map(|(label, &score)| Prediction { score, label }).collect();
         all.sort_by(|a, b| b.score.total_cmp(&a.score));
+        all.truncate(top_k.unwrap_or(usize::MAX));
         all
     };
     let all: Vec<Vec<Prediction<'_>>> = computed.rows.iter().map(of).collect();
