@@ -151,18 +151,19 @@ impl Serving {
         if let Some(key) = key {
             command.env("EMBRAL_SERVER_API_KEY", key);
         }
-        let mut child = command.stderr(Stdio::piped()).spawn().context("could not start embral serve")?;
-        let mut lines = BufReader::new(child.stderr.take().context("it has no standard error")?);
+        let child = command.stderr(Stdio::piped()).spawn().context("could not start embral serve")?;
+        let mut serving = Self { child, base: String::new() };
+        let mut lines = BufReader::new(serving.child.stderr.take().context("it has no standard error")?);
         loop {
             let mut line = String::new();
             if lines.read_line(&mut line)? == 0 {
                 bail!("embral serve ended before it served");
             }
             if let Some((_, base)) = line.trim_end().split_once("serving on ") {
-                let base = base.to_owned();
+                serving.base = base.to_owned();
                 // Somebody has to read on, or it would stop at a full pipe.
                 thread::spawn(move || copy(&mut lines, &mut sink()));
-                return Ok(Self { child, base });
+                return Ok(serving);
             }
             eprint!("{line}");
         }

@@ -33,18 +33,18 @@ impl Serving {
     }
 
     fn spawn(command: &mut Command) -> Self {
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut serving = Self { child: command.spawn().unwrap(), address: String::new() };
+        let mut lines = BufReader::new(serving.child.stderr.take().unwrap());
         let mut all = String::new();
         loop {
             let mut line = String::new();
             assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {all}");
             all.push_str(&line);
             if let Some((_, address)) = line.trim_end().split_once("serving on http://") {
-                let address = address.to_owned();
+                serving.address = address.to_owned();
                 // Somebody has to read on, or it would stop at a full pipe.
                 thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-                return Self { child, address };
+                return serving;
             }
         }
     }
