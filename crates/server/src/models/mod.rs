@@ -140,6 +140,11 @@ impl Slot {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What the model can be asked for; none where it has never been open.
+    pub(crate) fn offers(&self) -> Option<Offers> {
+        self.offers.get().copied().or_else(|| self.loaded().map(|loaded| loaded.model.offers()))
+    }
+
     /// Requests that use it now.
     pub(crate) fn in_use(&self) -> usize {
         self.in_use.load(Ordering::Relaxed)
@@ -222,7 +227,7 @@ impl Models {
     /// are open: one that has never been is opened to see, and where that fails so does this, for vectors of two models do not mix.
     pub(crate) async fn first(&self, fits: impl Fn(Offers) -> bool) -> Result<Option<Lease>, Failure> {
         for slot in self.slots().iter().filter(|slot| slot.declared) {
-            if slot.offers.get().is_some_and(|offers| !fits(*offers)) {
+            if slot.offers().is_some_and(|offers| !fits(offers)) {
                 continue;
             }
             let lease = self.lease_of(slot).await?;

@@ -3,11 +3,11 @@
 //! TEI serves one model, this server several. A route takes the first model that can do what it is for, unless the request names one in
 //! `model`, which TEI does not know. Nothing is put before texts unless `prompt_name` or the model's own default says so.
 
-mod embed;
-mod info;
+pub(crate) mod embed;
+pub(crate) mod info;
 mod root;
-mod score;
-mod tokens;
+pub(crate) mod score;
+pub(crate) mod tokens;
 
 pub(crate) use score::rerank;
 
@@ -21,7 +21,7 @@ use crate::{
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::Response,
     routing::{get, post},
 };
@@ -133,13 +133,13 @@ impl Dialect for Tei {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct How {
     #[serde(default)]
-    truncate: Option<bool>,
+    pub(crate) truncate: Option<bool>,
     #[serde(default, deserialize_with = "direction")]
-    truncation_direction: Option<Truncation>,
+    pub(crate) truncation_direction: Option<Truncation>,
     #[serde(default)]
-    prompt_name: Option<String>,
+    pub(crate) prompt_name: Option<String>,
     #[serde(default)]
-    model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// `"right"`, `"Right"`, `"left"` or `"Left"`.
@@ -231,7 +231,12 @@ fn numbers(message: &str) -> Vec<u64> {
 /// The answer with the headers that TEI sends.
 fn respond(value: &impl Serialize, computed: &Computed, start: Instant) -> Response {
     let mut response = json(200, value);
-    let headers = response.headers_mut();
+    took(response.headers_mut(), computed, start);
+    response
+}
+
+/// What TEI says in headers of the work behind an answer.
+pub(crate) fn took(headers: &mut HeaderMap, computed: &Computed, start: Instant) {
     let timings = &computed.timings;
     headers.insert("x-compute-type", HeaderValue::from_static("gpu+optimized"));
     let milliseconds = [
@@ -246,7 +251,6 @@ fn respond(value: &impl Serialize, computed: &Computed, start: Instant) -> Respo
     }
     headers.insert("x-compute-characters", HeaderValue::from(computed.characters as u64));
     headers.insert("x-compute-tokens", HeaderValue::from(computed.tokens() as u64));
-    response
 }
 
 #[cfg(test)]

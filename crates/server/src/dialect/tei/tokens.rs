@@ -1,6 +1,6 @@
 //! `/tokenize` and `/decode`.
 
-use super::{check, lease_for, worded};
+use super::{How, check, lease_for, worded};
 use crate::{
     body,
     failure::{Failure, Kind},
@@ -34,13 +34,14 @@ enum Texts {
     Many(Vec<String>),
 }
 
-#[derive(Serialize)]
-struct Token {
-    id: u32,
-    text: String,
-    special: bool,
-    start: Option<usize>,
-    stop: Option<usize>,
+/// A token of a text.
+#[derive(Debug, Serialize)]
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) text: String,
+    pub(crate) special: bool,
+    pub(crate) start: Option<usize>,
+    pub(crate) stop: Option<usize>,
 }
 
 pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
@@ -49,23 +50,33 @@ pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
         Texts::One(text) => vec![text],
         Texts::Many(many) => many,
     };
+    let how = How { prompt_name: request.prompt_name, model: request.model, ..How::default() };
+    Ok(json(200, &tokenized(&asked, how, texts, request.add_special_tokens).await?))
+}
+
+/// The tokens of texts.
+pub(crate) async fn tokenized(
+    asked: &Asked,
+    how: How,
+    texts: Vec<String>,
+    special: bool,
+) -> Result<Vec<Vec<Token>>, Failure> {
     let items: Vec<Item> = texts.into_iter().map(Item::Text).collect();
     check(&items)?;
     asked.app.check_count(items.len())?;
-    let lease = lease_for(&asked, request.model.as_deref(), |_| true).await?;
+    let lease = lease_for(asked, how.model.as_deref(), |_| true).await?;
     let model = Arc::clone(lease.model());
-    let prompt = request.prompt_name.map_or(Prompting::Default, Prompting::Name);
+    let prompt = how.prompt_name.map_or(Prompting::Default, Prompting::Name);
     let tokenized = tokio::task::spawn_blocking(move || {
         let prompt = model.info().prompt_text(prompt.as_prompt())?;
         let of = |item: &Item| match item {
-            Item::Text(text) => tokens(&model, &[prompt, text].concat(), request.add_special_tokens),
+            Item::Text(text) => tokens(&model, &[prompt, text].concat(), special),
             _ => Ok(Vec::new()),
         };
-        items.iter().map(of).collect()
+        items.iter().map(of).collect::<embral::Result<Vec<Vec<Token>>>>()
     });
-    let tokens: Result<Vec<Vec<Token>>, embral::Error> =
-        tokenized.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?;
-    Ok(json(200, &tokens.map_err(|e| worded(e.into()))?))
+    let tokens = tokenized.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?;
+    tokens.map_err(|e| worded(e.into()))
 }
 
 /// The tokens of a text with their places in it, counted in bytes. A prompt is part of the text here.
@@ -106,17 +117,26 @@ pub(super) async fn decode(asked: Asked) -> Result<Response, Failure> {
         Ids::One(ids) => vec![ids],
         Ids::Many(many) => many,
     };
+    Ok(json(200, &decoded(&asked, request.model.as_deref(), all, request.skip_special_tokens).await?))
+}
+
+/// The texts of token ids.
+pub(crate) async fn decoded(
+    asked: &Asked,
+    model: Option<&str>,
+    all: Vec<Vec<u32>>,
+    skip_special: bool,
+) -> Result<Vec<String>, Failure> {
     if all.is_empty() || all.iter().any(Vec::is_empty) {
         let message = "Input validation error: `input_ids` cannot be empty";
         return Err(Failure::new(Kind::Empty, message).of_field("ids"));
     }
     asked.app.check_count(all.len())?;
-    let lease = lease_for(&asked, request.model.as_deref(), |_| true).await?;
+    let lease = lease_for(asked, model, |_| true).await?;
     let model = Arc::clone(lease.model());
     let decoded = tokio::task::spawn_blocking(move || {
-        all.iter().map(|ids| model.decode(ids, !request.skip_special_tokens)).collect()
+        all.iter().map(|ids| model.decode(ids, !skip_special)).collect::<embral::Result<Vec<String>>>()
     });
-    let texts: embral::Result<Vec<String>> =
-        decoded.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these ids"))?;
-    Ok(json(200, &texts.map_err(|e| worded(e.into()))?))
+    let texts = decoded.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these ids"))?;
+    texts.map_err(|e| worded(e.into()))
 }
