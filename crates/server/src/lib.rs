@@ -12,6 +12,8 @@ mod caller;
 mod dialect;
 mod failure;
 mod front;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod health;
 mod limit;
 mod listen;

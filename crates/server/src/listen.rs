@@ -128,7 +128,8 @@ impl Listener {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Returns once the server is told to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error is a sender that has gone: there is nobody left to serve for.
     let _ = stop.wait_for(|stop| *stop).await;
 }

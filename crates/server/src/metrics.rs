@@ -170,7 +170,9 @@ impl Tei {
     /// Of a path of TEI's, or of the one that OpenAI's clients use there: which of its counters it is under.
     fn kind(path: &str) -> Option<usize> {
         match path {
-            "/embed" | "/embed_all" | "/embed_sparse" | "/similarity" | "/v1/embeddings" | "/" => Some(0),
+            "/embed" | "/embed_all" | "/embed_sparse" | "/similarity" | "/v1/embeddings" | "/" | "/invocations" => {
+                Some(0)
+            }
             "/predict" | "/rerank" => Some(1),
             _ => None,
         }

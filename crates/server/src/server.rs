@@ -20,6 +20,7 @@ use tokio::{
     sync::watch,
     task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// How often models are looked at that nobody has used for a while.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Server {
     app: Arc<App>,
     address: SocketAddr,
+    grpc_address: Option<SocketAddr>,
     stop: Stop,
     listening: Vec<JoinHandle<()>>,
     sweeping: JoinHandle<()>,
@@ -56,21 +58,12 @@ impl Server {
     pub async fn start(settings: Settings) -> Result<Self> {
         let resolved = Resolved::of(settings)?;
         let told = resolved.settings.clone();
-        let tls = match (&told.tls_cert, &told.tls_key) {
-            (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
-            (None, None) => None,
-            _ => return Err(Error::new(ErrorKind::InvalidInput, "TLS needs both tls-cert and tls-key")),
-        };
+        let tls = acceptor(&told, "http/1.1")?;
         let app = tokio::task::spawn_blocking(move || App::new(resolved)).await;
         let app = app.map_err(|_| Error::new(ErrorKind::Unsupported, "the start of the server panicked"))??;
         let address =
             SocketAddr::new(told.host.unwrap_or(std::net::IpAddr::from([127, 0, 0, 1])), told.port.unwrap_or(8080));
-        let listener = TcpListener::bind(address).await.map_err(|e| {
-            Error::new(ErrorKind::Io, format!("cannot listen on {address}: {e}"))
-                .hint("another program may have the port: choose another with --port")
-                .because(e)
-        })?;
-        let address = listener.local_addr().map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+        let (listener, address) = bind(address, "--port").await?;
         if !address.ip().is_loopback() && app.keys.is_empty() {
             tracing::warn!("listening on {address} without keys: whoever reaches it may use it (--api-key-file)");
         }
@@ -79,11 +72,17 @@ impl Server {
             listeners.push(Listener::Unix(unix(path).await?));
         }
         let (sender, receiver) = watch::channel(false);
+        let grpc = match told.grpc_port {
+            Some(port) => Some(grpc(&app, SocketAddr::new(address.ip(), port), receiver.clone()).await?),
+            None => None,
+        };
+        let (grpc_address, grpc) = grpc.unzip();
         let connections = Connections::new(&app, receiver);
-        let listening =
-            listeners.into_iter().map(|listener| tokio::spawn(connections.clone().serve(listener))).collect();
+        let listening = listeners.into_iter().map(|listener| tokio::spawn(connections.clone().serve(listener)));
+        let listening = listening.chain(grpc).collect();
         let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
-        let server = Self { app, address, stop: Stop(Arc::new(sender)), listening, sweeping, uds: told.uds };
+        let uds = told.uds;
+        let server = Self { app, address, grpc_address, stop: Stop(Arc::new(sender)), listening, sweeping, uds };
         if !server.app.settings.lazy
             && let Err(failure) = server.open().await
         {
@@ -107,6 +106,11 @@ impl Server {
     /// Where it listens; the port that was found where 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for gRPC, where it does.
+    pub fn grpc_address(&self) -> Option<SocketAddr> {
+        self.grpc_address
     }
 
     /// What tells it to stop.
@@ -151,6 +155,44 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("address", &self.address).finish_non_exhaustive()
     }
+}
+
+/// What accepts TLS for a protocol, where the settings ask for TLS.
+fn acceptor(told: &Settings, protocol: &str) -> Result<Option<TlsAcceptor>> {
+    match (&told.tls_cert, &told.tls_key) {
+        (Some(cert), Some(key)) => tls::acceptor(cert, key, protocol).map(Some),
+        (None, None) => Ok(None),
+        _ => Err(Error::new(ErrorKind::InvalidInput, "TLS needs both tls-cert and tls-key")),
+    }
+}
+
+/// Listens on an address, which `flag` sets.
+async fn bind(address: SocketAddr, flag: &str) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        Error::new(ErrorKind::Io, format!("cannot listen on {address}: {e}"))
+            .hint(format!("another program may have the port: choose another with {flag}"))
+            .because(e)
+    })?;
+    let address = listener.local_addr().map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
+    Ok((listener, address))
+}
+
+/// Listens for gRPC.
+#[cfg(feature = "grpc")]
+async fn grpc(
+    app: &Arc<App>,
+    address: SocketAddr,
+    stop: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>)> {
+    let tls = acceptor(&app.settings.settings, "h2")?;
+    let (listener, address) = bind(address, "--grpc-port").await?;
+    Ok((address, tokio::spawn(crate::grpc::serve(Arc::clone(app), listener, tls, stop))))
+}
+
+#[cfg(not(feature = "grpc"))]
+async fn grpc(_: &Arc<App>, _: SocketAddr, _: watch::Receiver<bool>) -> Result<(SocketAddr, JoinHandle<()>)> {
+    Err(Error::new(ErrorKind::Unsupported, "grpc-port: this build has no gRPC")
+        .hint("build embral with --features grpc, or leave grpc-port out"))
 }
 
 async fn sweep(app: Arc<App>) {

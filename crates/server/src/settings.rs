@@ -21,6 +21,9 @@ pub struct Settings {
     /// The port to listen on; 0 takes any that is free [default: 8080]
     #[arg(short, long, value_name = "PORT", env = "EMBRAL_PORT")]
     pub port: Option<u16>,
+    /// The port for TEI's gRPC, in builds that have it; 0 takes any that is free [default: none]
+    #[arg(long, value_name = "PORT", env = "EMBRAL_GRPC_PORT")]
+    pub grpc_port: Option<u16>,
     /// Listen on this Unix socket as well
     #[arg(long, value_name = "PATH", env = "EMBRAL_UDS")]
     pub uds: Option<PathBuf>,
@@ -207,6 +210,7 @@ impl Settings {
             models: if self.models.is_empty() { other.models } else { self.models },
             host: self.host.or(other.host),
             port: self.port.or(other.port),
+            grpc_port: self.grpc_port.or(other.grpc_port),
             uds: self.uds.or(other.uds),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),

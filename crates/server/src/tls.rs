@@ -8,8 +8,8 @@ use tokio_rustls::{
     rustls::{ServerConfig, crypto::ring::default_provider},
 };
 
-/// What accepts TLS with a chain of certificates and their key, both in PEM.
-pub(crate) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
+/// What accepts TLS with a chain of certificates and their key, both in PEM, for one protocol by its name in ALPN.
+pub(crate) fn acceptor(cert: &Path, key: &Path, protocol: &str) -> Result<TlsAcceptor> {
     let wrong = |path: &Path, what: &str, e: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Malformed, format!("expected {what} in PEM: {e}")).in_file(path)
     };
@@ -24,6 +24,6 @@ pub(crate) fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor> {
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
         .map_err(|e| wrong(cert, "a certificate that goes with the key", &e))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

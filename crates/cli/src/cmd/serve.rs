@@ -58,6 +58,9 @@ async fn serve(settings: Settings) -> Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     eprintln!("embral: serving on {}://{}", if tls { "https" } else { "http" }, server.address());
+    if let Some(address) = server.grpc_address() {
+        eprintln!("embral: gRPC on {address}");
+    }
     let stop = server.stopper();
     let stopped = server.stopped();
     tokio::pin!(stopped);

@@ -15,14 +15,14 @@ use embral::{
     Config,
     cache::VectorCache,
     queue::{Capacity, Dispatcher, ModelId, QueueConfig, Tenant},
-    serving::ServedModel,
+    serving::{Offers, ServedModel},
     store::Store,
 };
 use embral_types::Error;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -58,6 +58,8 @@ pub(crate) struct Slot {
     /// Named by the settings, not found in the store.
     pub(crate) declared: bool,
     loaded: RwLock<Option<Arc<Loaded>>>,
+    /// What the model can be asked for, from the first time that it was open.
+    offers: OnceLock<Offers>,
     opening: tokio::sync::Mutex<()>,
     failed: Mutex<Option<(Instant, Failure)>>,
     in_use: AtomicUsize,
@@ -133,6 +135,7 @@ impl Slot {
             entry,
             declared,
             loaded: RwLock::new(None),
+            offers: OnceLock::new(),
             opening: tokio::sync::Mutex::new(()),
             failed: Mutex::new(None),
             in_use: AtomicUsize::new(0),
@@ -144,6 +147,11 @@ impl Slot {
     /// The model, where it is open.
     pub(crate) fn loaded(&self) -> Option<Arc<Loaded>> {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the model can be asked for; none where it has never been open.
+    pub(crate) fn offers(&self) -> Option<Offers> {
+        self.offers.get().copied().or_else(|| self.loaded().map(|loaded| loaded.model.offers()))
     }
 
     /// Requests that use it now.
@@ -224,6 +232,21 @@ impl Models {
         self.lease_of(&slot).await
     }
 
+    /// The first of the named models that `fits`, by what models offer; none where none does. Which one that is does not depend on which
+    /// are open: one that has never been is opened to see, and where that fails so does this, for vectors of two models do not mix.
+    pub(crate) async fn first(&self, fits: impl Fn(Offers) -> bool) -> Result<Option<Lease>, Failure> {
+        for slot in self.slots().iter().filter(|slot| slot.declared) {
+            if slot.offers().is_some_and(|offers| !fits(offers)) {
+                continue;
+            }
+            let lease = self.lease_of(slot).await?;
+            if fits(lease.model().offers()) {
+                return Ok(Some(lease));
+            }
+        }
+        Ok(None)
+    }
+
     /// The model of a place, opened where it is not. Those who wait for the same model wait for one opening.
     pub(crate) async fn lease_of(&self, slot: &Arc<Slot>) -> Result<Lease, Failure> {
         let start = Instant::now();
@@ -243,6 +266,7 @@ impl Models {
             }
             match self.open(slot).await {
                 Ok(loaded) => {
+                    let _ = slot.offers.set(loaded.model.offers());
                     slot.last_used.store(self.begin.elapsed().as_millis() as u64, Ordering::Relaxed);
                     *slot.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
                 }

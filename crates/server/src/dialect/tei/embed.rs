@@ -1,6 +1,6 @@
 //! `/embed`, `/embed_all`, `/embed_sparse` and `/similarity`.
 
-use super::{How, lease_for, respond};
+use super::{How, check, lease_for, respond, worded};
 use crate::{
     body,
     dialect::Inputs,
@@ -24,29 +24,52 @@ struct Embed {
     dimensions: Option<usize>,
 }
 
-/// Sends the inputs of a request through the queue.
-async fn compute(asked: &Asked, request: Embed, wanted: Wanted) -> Result<Computed, Failure> {
-    if request.inputs.items.is_empty() {
-        return Err(Failure::new(Kind::Empty, "`inputs` cannot be empty").of_field("inputs"));
-    }
+/// Sends the inputs of a request through the queue of the first model that gives what is wanted of them.
+pub(crate) async fn compute(asked: &Asked, items: Vec<Item>, how: &How, wanted: Wanted) -> Result<Computed, Failure> {
+    check(&items)?;
     let needs = wanted.clone();
-    let lease = lease_for(asked, request.how.model.as_deref(), |offers| match &needs {
+    let lease = lease_for(asked, how.model.as_deref(), |offers| match &needs {
         Wanted { sparse: true, .. } => offers.sparse,
         Wanted { rows: true, .. } => offers.rows,
         _ => offers.dense,
     })
     .await?;
-    let mut wish = request.how.wish(lease.model().truncation());
+    let most = lease.model().info().dimensions;
+    let wrong = match wanted.dims {
+        Some(0) => Some("Input validation error: `dimensions` should be positive"),
+        Some(dims) if lease.model().offers().dense && dims > most => {
+            Some("Input validation error: `dimensions` should be smaller than the maximum embedding dimension.")
+        }
+        _ => None,
+    };
+    if let Some(message) = wrong {
+        return Err(Failure::invalid(message).of_field("dimensions"));
+    }
+    let mut wish = how.wish(lease.model().truncation());
     wish.wanted = wanted;
-    asked.app.compute(&asked.caller, &lease, request.inputs.items, wish).await
+    asked.app.compute(&asked.caller, &lease, items, wish).await.map_err(worded)
+}
+
+/// A vector, normalised unless that is not wanted.
+pub(crate) fn dense(normalize: Option<bool>, dims: Option<usize>) -> Wanted {
+    Wanted { dims, normalize: Some(normalize.unwrap_or(true)), ..Wanted::default() }
+}
+
+/// The row of each token.
+pub(crate) fn rows() -> Wanted {
+    Wanted { vector: false, rows: true, ..Wanted::default() }
+}
+
+/// The weights of vocabulary entries.
+pub(crate) fn terms() -> Wanted {
+    Wanted { vector: false, sparse: true, ..Wanted::default() }
 }
 
 pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Embed = body::json(&asked.body)?;
-    let wanted =
-        Wanted { dims: request.dimensions, normalize: Some(request.normalize.unwrap_or(true)), ..Wanted::default() };
-    let computed = compute(&asked, request, wanted).await?;
+    let wanted = dense(request.normalize, request.dimensions);
+    let computed = compute(&asked, request.inputs.items, &request.how, wanted).await?;
     let rows: Vec<&[f32]> = computed.rows.iter().map(|row| &row.output.vector[..]).collect();
     let written = Instant::now();
     let response = respond(&rows, &computed, start);
@@ -57,8 +80,7 @@ pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
 pub(super) async fn all(asked: Asked) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Embed = body::json(&asked.body)?;
-    let wanted = Wanted { vector: false, rows: true, ..Wanted::default() };
-    let computed = compute(&asked, request, wanted).await?;
+    let computed = compute(&asked, request.inputs.items, &request.how, rows()).await?;
     let texts: Vec<Vec<&[f32]>> =
         computed.rows.iter().map(|row| (0..row.output.rows.len()).map(|i| row.output.rows.row(i)).collect()).collect();
     Ok(respond(&texts, &computed, start))
@@ -73,13 +95,12 @@ struct Term {
 pub(super) async fn sparse(asked: Asked) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Embed = body::json(&asked.body)?;
-    let wanted = Wanted { vector: false, sparse: true, ..Wanted::default() };
-    let computed = compute(&asked, request, wanted).await?;
-    let terms = |row: &crate::pipeline::Row| {
+    let computed = compute(&asked, request.inputs.items, &request.how, terms()).await?;
+    let of = |row: &crate::pipeline::Row| {
         let sparse = &row.output.sparse;
         sparse.ids.iter().zip(&sparse.weights).map(|(&index, &value)| Term { index, value }).collect()
     };
-    let texts: Vec<Vec<Term>> = computed.rows.iter().map(terms).collect();
+    let texts: Vec<Vec<Term>> = computed.rows.iter().map(of).collect();
     Ok(respond(&texts, &computed, start))
 }
 
@@ -106,10 +127,8 @@ pub(super) async fn similarity(asked: Asked) -> Result<Response, Failure> {
     }
     let Compared { source_sentence, sentences } = request.inputs;
     let items = std::iter::once(source_sentence).chain(sentences).map(Item::Text).collect();
-    let inputs = Inputs { items, single: false };
     let how = How { model: request.model, ..request.parameters.unwrap_or_default() };
-    let wanted = Wanted { normalize: Some(true), ..Wanted::default() };
-    let computed = compute(&asked, Embed { inputs, how, normalize: None, dimensions: None }, wanted).await?;
+    let computed = compute(&asked, items, &how, dense(None, None)).await?;
     let rows: Vec<&[f32]> = computed.rows.iter().map(|row| &row.output.vector[..]).collect();
     let width = rows[0].len();
     let source = Embeddings::new(rows[0].to_vec(), width);

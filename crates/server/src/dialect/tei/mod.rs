@@ -3,11 +3,11 @@
 //! TEI serves one model, this server several. A route takes the first model that can do what it is for, unless the request names one in
 //! `model`, which TEI does not know. Nothing is put before texts unless `prompt_name` or the model's own default says so.
 
-mod embed;
-mod info;
+pub(crate) mod embed;
+pub(crate) mod info;
 mod root;
-mod score;
-mod tokens;
+pub(crate) mod score;
+pub(crate) mod tokens;
 
 pub(crate) use score::rerank;
 
@@ -16,12 +16,12 @@ use crate::{
     failure::{Failure, Kind},
     front::{Asked, Dialect, Route, answer, json, json_bytes},
     models::Lease,
-    pipeline::{Computed, Prompting, Wish},
+    pipeline::{Computed, Item, Prompting, Wish},
 };
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::Response,
     routing::{get, post},
 };
@@ -110,15 +110,14 @@ impl Dialect for Tei {
             Kind::TooLarge => return plain(413),
             Kind::MediaType => return plain(415),
             Kind::Empty => (400, "Empty"),
-            Kind::Invalid | Kind::TooMany | Kind::Unsupported => (422, "Validation"),
-            Kind::TooLong => (422, "Validation"),
+            Kind::Invalid | Kind::TooMany | Kind::TooLong => (422, "Validation"),
             Kind::NoModel | Kind::NoRoute => (404, "Validation"),
             Kind::Method => (405, "Validation"),
             Kind::Unauthorized => (401, "Validation"),
             Kind::Forbidden => (403, "Validation"),
             Kind::Overloaded | Kind::RateLimited => (429, "Overloaded"),
             Kind::Timeout => (408, "Overloaded"),
-            Kind::Internal => (424, "Backend"),
+            Kind::Internal | Kind::Unsupported => (424, "Backend"),
             Kind::Unavailable => (503, "Unhealthy"),
         };
         #[derive(Serialize)]
@@ -134,13 +133,13 @@ impl Dialect for Tei {
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct How {
     #[serde(default)]
-    truncate: Option<bool>,
+    pub(crate) truncate: Option<bool>,
     #[serde(default, deserialize_with = "direction")]
-    truncation_direction: Option<Truncation>,
+    pub(crate) truncation_direction: Option<Truncation>,
     #[serde(default)]
-    prompt_name: Option<String>,
+    pub(crate) prompt_name: Option<String>,
     #[serde(default)]
-    model: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
 /// `"right"`, `"Right"`, `"left"` or `"Left"`.
@@ -174,36 +173,70 @@ impl How {
     }
 }
 
-/// The model that a request names, else the first that offers what the route needs; else the first, whose failure says what it lacks.
+/// The model that a request names, else the first that offers what the route needs; else the first of all, whose failure says what it
+/// lacks.
 pub(crate) async fn lease_for(
     asked: &Asked,
     name: Option<&str>,
     offers: impl Fn(Offers) -> bool,
 ) -> Result<Lease, Failure> {
     let models = &asked.app.models;
-    if name.is_some() {
-        return models.lease(name).await;
+    if name.is_none()
+        && let Some(lease) = models.first(offers).await?
+    {
+        return Ok(lease);
     }
-    let slots = models.slots();
-    let fits = |slot: &&Arc<crate::models::Slot>| slot.loaded().is_some_and(|loaded| offers(loaded.model.offers()));
-    if let Some(slot) = slots.iter().find(fits) {
-        return models.lease_of(slot).await;
-    }
-    // One that is not open yet may be it.
-    for slot in slots.iter().filter(|slot| slot.loaded().is_none()) {
-        if let Ok(lease) = models.lease_of(slot).await
-            && offers(lease.model().offers())
-        {
-            return Ok(lease);
+    models.lease(name).await
+}
+
+/// Refuses what TEI refuses before it reads anything: an input without a character or an id.
+fn check(items: &[Item]) -> Result<(), Failure> {
+    let is_empty = |item: &Item| match item {
+        Item::Text(text) => text.is_empty(),
+        Item::Ids(ids) => ids.is_empty(),
+        Item::Pair(first, second) => first.is_empty() && second.is_empty(),
+    };
+    match items.iter().position(is_empty) {
+        _ if items.is_empty() => Err(Failure::new(Kind::Empty, "`inputs` cannot be empty").of_field("inputs")),
+        Some(index) => {
+            let message = "Input validation error: `inputs` cannot be empty";
+            Err(Failure::new(Kind::Empty, message).of_field("inputs").of_text(index))
         }
+        None => Ok(()),
     }
-    models.lease(None).await
+}
+
+/// A failure of the tokenizer, the queue or the model in TEI's words.
+fn worded(failure: Failure) -> Failure {
+    let message = match failure.kind {
+        Kind::TooLong => match numbers(&failure.message)[..] {
+            [given, limit] => {
+                format!("Input validation error: `inputs` must have less than {limit} tokens. Given: {given}")
+            }
+            _ => format!("Input validation error: {}", failure.message),
+        },
+        Kind::Invalid => format!("Input validation error: {}", failure.message),
+        Kind::Unsupported | Kind::Internal => format!("Backend error: {}", failure.message),
+        Kind::Overloaded => "Model is overloaded".to_owned(),
+        _ => return failure,
+    };
+    Failure { message, ..failure }
+}
+
+/// The numbers in a message.
+fn numbers(message: &str) -> Vec<u64> {
+    message.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 /// The answer with the headers that TEI sends.
 fn respond(value: &impl Serialize, computed: &Computed, start: Instant) -> Response {
     let mut response = json(200, value);
-    let headers = response.headers_mut();
+    took(response.headers_mut(), computed, start);
+    response
+}
+
+/// What TEI says in headers of the work behind an answer.
+pub(crate) fn took(headers: &mut HeaderMap, computed: &Computed, start: Instant) {
     let timings = &computed.timings;
     headers.insert("x-compute-type", HeaderValue::from_static("gpu+optimized"));
     let milliseconds = [
@@ -218,5 +251,50 @@ fn respond(value: &impl Serialize, computed: &Computed, start: Instant) -> Respo
     }
     headers.insert("x-compute-characters", HeaderValue::from(computed.characters as u64));
     headers.insert("x-compute-tokens", HeaderValue::from(computed.tokens() as u64));
-    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_direction_counts_where_texts_are_cut_at_all() {
+        let how = |json: &str| serde_json::from_str::<How>(json);
+        for (json, standard, wanted) in [
+            ("{}", Truncation::Right, Truncation::Right),
+            ("{}", Truncation::Left, Truncation::Left),
+            ("{}", Truncation::Error, Truncation::Error),
+            ("{\"truncate\":null,\"truncation_direction\":\"left\"}", Truncation::Right, Truncation::Left),
+            ("{\"truncation_direction\":\"Left\"}", Truncation::Error, Truncation::Error),
+            ("{\"truncate\":true}", Truncation::Error, Truncation::Right),
+            ("{\"truncate\":true,\"truncation_direction\":\"Right\"}", Truncation::Left, Truncation::Right),
+            ("{\"truncate\":false,\"truncation_direction\":\"left\"}", Truncation::Right, Truncation::Error),
+        ] {
+            assert_eq!(how(json).unwrap().truncation(standard), wanted, "{json} {standard:?}");
+        }
+        assert!(how("{\"truncation_direction\":\"up\"}").is_err());
+    }
+
+    #[test]
+    fn inputs_are_empty_one_by_one_and_together() {
+        let text = |text: &str| Item::Text(text.to_owned());
+        let pair = |first: &str, second: &str| Item::Pair(first.into(), second.to_owned());
+        for items in [vec![], vec![text("a"), text("")], vec![Item::Ids(vec![])], vec![pair("", "")]] {
+            assert_eq!(check(&items).unwrap_err().kind, Kind::Empty, "{items:?}");
+        }
+        check(&[text(" "), Item::Ids(vec![1]), pair("", "a")]).unwrap();
+        assert_eq!(check(&[text("a"), text("")]).unwrap_err().index, Some(1));
+    }
+
+    #[test]
+    fn failures_are_told_in_the_words_of_tei() {
+        let message = |kind, message: &str| worded(Failure::new(kind, message)).message;
+        assert_eq!(
+            message(Kind::TooLong, "the text has 600 tokens, the limit is 512"),
+            "Input validation error: `inputs` must have less than 512 tokens. Given: 600"
+        );
+        assert_eq!(message(Kind::TooLong, "too long"), "Input validation error: too long");
+        assert_eq!(message(Kind::Overloaded, "4096 requests wait"), "Model is overloaded");
+        assert_eq!(message(Kind::RateLimited, "come again"), "come again");
+    }
 }

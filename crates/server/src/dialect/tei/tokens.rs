@@ -1,11 +1,11 @@
 //! `/tokenize` and `/decode`.
 
-use super::lease_for;
+use super::{How, check, lease_for, worded};
 use crate::{
     body,
     failure::{Failure, Kind},
     front::{Asked, json},
-    pipeline::Prompting,
+    pipeline::{Item, Prompting},
 };
 use axum::response::Response;
 use embral::serving::{ServedModel, TokenSpan};
@@ -34,13 +34,14 @@ enum Texts {
     Many(Vec<String>),
 }
 
-#[derive(Serialize)]
-struct Token {
-    id: u32,
-    text: String,
-    special: bool,
-    start: Option<usize>,
-    stop: Option<usize>,
+/// A token of a text.
+#[derive(Debug, Serialize)]
+pub(crate) struct Token {
+    pub(crate) id: u32,
+    pub(crate) text: String,
+    pub(crate) special: bool,
+    pub(crate) start: Option<usize>,
+    pub(crate) stop: Option<usize>,
 }
 
 pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
@@ -49,50 +50,49 @@ pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
         Texts::One(text) => vec![text],
         Texts::Many(many) => many,
     };
-    if texts.is_empty() {
-        return Err(Failure::new(Kind::Empty, "`inputs` cannot be empty").of_field("inputs"));
-    }
-    asked.app.check_count(texts.len())?;
-    let lease = lease_for(&asked, request.model.as_deref(), |offers| offers.dense).await?;
-    let model = Arc::clone(lease.model());
-    let prompt = request.prompt_name.map_or(Prompting::Default, Prompting::Name);
-    let tokenized = tokio::task::spawn_blocking(move || {
-        let prompt = model.info().prompt_text(prompt.as_prompt())?;
-        texts.iter().map(|text| tokens(&model, text, prompt, request.add_special_tokens)).collect()
-    });
-    let tokens: Result<Vec<Vec<Token>>, embral::Error> =
-        tokenized.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?;
-    Ok(json(200, &tokens.map_err(Failure::from)?))
+    let how = How { prompt_name: request.prompt_name, model: request.model, ..How::default() };
+    Ok(json(200, &tokenized(&asked, how, texts, request.add_special_tokens).await?))
 }
 
-/// The tokens of a text with their places in it, counted in characters.
-fn tokens(model: &ServedModel, text: &str, prompt: &str, special: bool) -> embral::Result<Vec<Token>> {
-    let spans = model.tokenize(text, prompt, special)?;
-    let ids = model.special_ids()?;
-    // Spans come in the order of the text, so that its characters are counted once.
-    let (mut bytes, mut characters) = (0, 0);
-    let mut place = |at: usize| {
-        if at < bytes {
-            (bytes, characters) = (0, 0);
-        }
-        characters += text.get(bytes..at).map_or(0, |part| part.chars().count());
-        bytes = at;
-        characters
+/// The tokens of texts.
+pub(crate) async fn tokenized(
+    asked: &Asked,
+    how: How,
+    texts: Vec<String>,
+    special: bool,
+) -> Result<Vec<Vec<Token>>, Failure> {
+    let items: Vec<Item> = texts.into_iter().map(Item::Text).collect();
+    check(&items)?;
+    asked.app.check_count(items.len())?;
+    let lease = lease_for(asked, how.model.as_deref(), |_| true).await?;
+    let model = Arc::clone(lease.model());
+    let prompt = how.prompt_name.map_or(Prompting::Default, Prompting::Name);
+    let tokenized = tokio::task::spawn_blocking(move || {
+        let prompt = model.info().prompt_text(prompt.as_prompt())?;
+        let of = |item: &Item| match item {
+            Item::Text(text) => tokens(&model, &[prompt, text].concat(), special),
+            _ => Ok(Vec::new()),
+        };
+        items.iter().map(of).collect::<embral::Result<Vec<Vec<Token>>>>()
+    });
+    let tokens = tokenized.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?;
+    tokens.map_err(|e| worded(e.into()))
+}
+
+/// The tokens of a text with their places in it, counted in bytes. A prompt is part of the text here.
+fn tokens(model: &ServedModel, text: &str, special: bool) -> embral::Result<Vec<Token>> {
+    let token = |span: TokenSpan| match span.bytes {
+        // A character may be several tokens, each a part of its bytes.
+        Some(bytes) => Token {
+            id: span.id,
+            text: String::from_utf8_lossy(text.as_bytes().get(bytes.clone()).unwrap_or_default()).into_owned(),
+            special: false,
+            start: Some(bytes.start),
+            stop: Some(bytes.end),
+        },
+        None => Token { id: span.id, text: span.token, special: true, start: None, stop: None },
     };
-    let token = |span: TokenSpan| {
-        let around = span.bytes.is_none() && ids.binary_search(&span.id).is_ok();
-        match span.bytes {
-            Some(bytes) => Token {
-                id: span.id,
-                text: text.get(bytes.clone()).unwrap_or_default().to_owned(),
-                special: false,
-                start: Some(place(bytes.start)),
-                stop: Some(place(bytes.end)),
-            },
-            None => Token { id: span.id, text: span.token, special: around, start: None, stop: None },
-        }
-    };
-    Ok(spans.into_iter().map(token).collect())
+    Ok(model.tokenize(text, "", special)?.into_iter().map(token).collect())
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,12 +117,26 @@ pub(super) async fn decode(asked: Asked) -> Result<Response, Failure> {
         Ids::One(ids) => vec![ids],
         Ids::Many(many) => many,
     };
-    if all.iter().all(Vec::is_empty) {
-        return Err(Failure::new(Kind::Empty, "`ids` cannot be empty").of_field("ids"));
+    Ok(json(200, &decoded(&asked, request.model.as_deref(), all, request.skip_special_tokens).await?))
+}
+
+/// The texts of token ids.
+pub(crate) async fn decoded(
+    asked: &Asked,
+    model: Option<&str>,
+    all: Vec<Vec<u32>>,
+    skip_special: bool,
+) -> Result<Vec<String>, Failure> {
+    if all.is_empty() || all.iter().any(Vec::is_empty) {
+        let message = "Input validation error: `input_ids` cannot be empty";
+        return Err(Failure::new(Kind::Empty, message).of_field("ids"));
     }
     asked.app.check_count(all.len())?;
-    let lease = lease_for(&asked, request.model.as_deref(), |offers| offers.dense).await?;
-    let text = |ids: &Vec<u32>| lease.model().decode(ids, !request.skip_special_tokens);
-    let texts: embral::Result<Vec<String>> = all.iter().map(text).collect();
-    Ok(json(200, &texts.map_err(Failure::from)?))
+    let lease = lease_for(asked, model, |_| true).await?;
+    let model = Arc::clone(lease.model());
+    let decoded = tokio::task::spawn_blocking(move || {
+        all.iter().map(|ids| model.decode(ids, !skip_special)).collect::<embral::Result<Vec<String>>>()
+    });
+    let texts = decoded.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these ids"))?;
+    texts.map_err(|e| worded(e.into()))
 }
