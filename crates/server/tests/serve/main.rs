@@ -2,6 +2,7 @@
 
 mod cohere;
 mod hostile;
+mod hub;
 mod keys;
 mod lifecycle;
 mod load;
@@ -9,6 +10,7 @@ mod models;
 mod native;
 mod ollama;
 mod openai;
+mod pull;
 mod support;
 mod tei;
 mod transport;
