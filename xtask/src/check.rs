@@ -25,6 +25,16 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         let ort = ["clippy", "--package", "embral-onnx", "--features", "ort", "--all-targets", "--", "-D", "warnings"];
         workspace::run(workspace::cargo().args(ort))
     });
+    // gRPC is for whoever builds it in: its code and its tests are in no default build.
+    report.step("lints of the feature grpc", || {
+        let grpc =
+            ["clippy", "--package", "embral-server", "--features", "grpc", "--all-targets", "--", "-D", "warnings"];
+        workspace::run(workspace::cargo().args(grpc))
+    });
+    report.step("gRPC of the server", || {
+        let tests = ["test", "--package", "embral-server", "--features", "grpc", "--test", "serve", "grpc::"];
+        workspace::run(workspace::cargo().args(tests))
+    });
     report.step("docs", || {
         let mut doc = workspace::cargo();
         doc.env("RUSTDOCFLAGS", "-D warnings");

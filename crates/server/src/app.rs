@@ -90,7 +90,8 @@ impl App {
             .merge(dialect::tei::routes())
             .merge(dialect::ollama::routes())
             .merge(dialect::cohere::routes())
-            .merge(dialect::rerank::routes());
+            .merge(dialect::rerank::routes())
+            .merge(dialect::score::routes());
         router = router.fallback(nowhere).method_not_allowed_fallback(other_method);
         let router = router.with_state(Arc::clone(self));
         router

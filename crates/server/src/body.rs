@@ -38,10 +38,18 @@ impl Taken {
         Self { room: Arc::clone(room), bytes: 0 }
     }
 
-    fn more(&mut self, bytes: usize) -> bool {
+    /// Takes further bytes; whether there is room for them.
+    pub(crate) fn more(&mut self, bytes: usize) -> bool {
         let used = self.room.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes += bytes;
         used <= self.room.most
+    }
+
+    /// The bytes so far, apart from those that follow.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn split(&mut self) -> Self {
+        let follow = Self::new(&self.room);
+        std::mem::replace(self, follow)
     }
 
     /// Takes so many bytes instead of those it has; whether there is room for them.

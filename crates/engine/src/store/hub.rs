@@ -127,6 +127,7 @@ impl<'a> Hub<'a> {
         if target.is_file() {
             return Ok(());
         }
+        wanted(progress)?;
         let url = self.at(commit).url(file);
         let found = self.api.metadata(&url).map_err(|e| self.failed(&e, commit).in_file(file))?;
         let etag = found.etag().trim_start_matches("W/");
@@ -188,6 +189,7 @@ impl<'a> Hub<'a> {
                     progress.advance(all - told);
                     told = all;
                 }
+                wanted(progress)
             });
             match result {
                 Ok(()) if have == size => {}
@@ -213,7 +215,14 @@ impl<'a> Hub<'a> {
     }
 
     /// One request for what is left. `have` is how much lies in `file`, whatever the outcome.
-    fn stretch(&self, url: &str, file: &mut File, have: &mut u64, size: u64, told: &mut dyn FnMut(u64)) -> Result<()> {
+    fn stretch(
+        &self,
+        url: &str,
+        file: &mut File,
+        have: &mut u64,
+        size: u64,
+        told: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
         let broken = |e: String| Error::new(ErrorKind::Network, format!("{url}: {e}"));
         let mut request = self.agent.get(url).header("Accept-Encoding", "identity");
         if let Some(token) = &self.environment.token {
@@ -242,7 +251,7 @@ impl<'a> Hub<'a> {
             }
             file.write_all(&buffer[..n]).map_err(|e| Error::new(ErrorKind::Io, format!("cannot write: {e}")))?;
             *have += n as u64;
-            told(*have);
+            told(*have)?;
         }
     }
 
@@ -274,6 +283,16 @@ impl<'a> Hub<'a> {
             None => Error::new(ErrorKind::Network, format!("{endpoint} did not deliver {repo}: {e}"))
                 .hint("without a network: embral models import FILE"),
         }
+    }
+}
+
+/// Fails where nobody waits for the download any more.
+fn wanted(progress: &Option<&mut dyn Progress>) -> Result<()> {
+    match progress {
+        Some(progress) if !progress.is_wanted() => {
+            Err(Error::new(ErrorKind::Io, "the download was given up").hint("what came is kept: run it again to go on"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -45,6 +45,10 @@ pub trait Progress {
     fn advance(&mut self, bytes: u64);
     /// The file is whole.
     fn end(&mut self);
+    /// Whether the download is still wanted; asked before each file and between parts of one. What is there when it is not is kept.
+    fn is_wanted(&self) -> bool {
+        true
+    }
 }
 
 /// How a name is resolved.

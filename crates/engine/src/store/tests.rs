@@ -108,6 +108,39 @@ fn what_is_needed_is_fetched_once_and_then_found_without_a_network() {
     assert_eq!(setting.unplugged().resolve("org/tiny", pinned).unwrap(), folder);
 }
 
+/// Nobody waits any more once so many bytes are there.
+struct Leaving(u64);
+
+impl Progress for Leaving {
+    fn begin(&mut self, _: &str, _: u64) {}
+
+    fn advance(&mut self, bytes: u64) {
+        self.0 = self.0.saturating_sub(bytes);
+    }
+
+    fn end(&mut self) {}
+
+    fn is_wanted(&self) -> bool {
+        self.0 > 0
+    }
+}
+
+#[test]
+fn a_download_that_nobody_wants_ends_and_goes_on_where_it_stopped() {
+    let server = Server::start("org/tiny", tiny());
+    let setting = Setting::new(&server.url);
+    let mut leaving = Leaving(1000);
+    let options = ResolveOptions { progress: Some(&mut leaving), ..Default::default() };
+    let error = setting.store.pull("org/tiny", options).unwrap_err();
+    assert!(error.to_string().contains("given up"), "{error}");
+    assert_eq!(setting.store.list().unwrap(), []);
+    assert!(server.ranges("tokenizer.json").is_empty());
+    let folder = setting.store.pull("org/tiny", ResolveOptions::default()).unwrap();
+    assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), noise(300_000));
+    let ranges = server.ranges("model.safetensors");
+    assert!(ranges.len() == 2 && ranges[1].as_deref().is_some_and(|range| range != "bytes=0-"), "{ranges:?}");
+}
+
 #[test]
 fn a_graph_is_fetched_where_it_is_asked_for_or_alone() {
     let mut repository = tiny();

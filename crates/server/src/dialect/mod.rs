@@ -7,6 +7,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod operation;
 pub(crate) mod rerank;
+pub(crate) mod score;
 pub(crate) mod tei;
 
 use crate::front::Dialect;
@@ -20,6 +21,7 @@ pub(crate) fn of_path(path: &str) -> &'static dyn Dialect {
         path if path.starts_with("/api/") => &ollama::Ollama,
         path if cohere::PATHS.contains(&path) => &cohere::Cohere,
         path if tei::PATHS.contains(&path) || path == "/rerank" => &tei::Tei,
+        path if score::PATHS.contains(&path) => &openai::OpenAi,
         path if path.starts_with("/v1/embeddings") || path.starts_with("/v1/models") => &openai::OpenAi,
         _ => &native::Native,
     }

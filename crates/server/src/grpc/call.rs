@@ -172,8 +172,8 @@ pub(super) fn stream<T, R, F, Fut>(
 where
     T: Send + 'static,
     R: Send + 'static,
-    F: Fn(Call, T) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<Answer<R>, Failure>> + Send,
+    F: Fn(Call, T) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<Answer<R>, Failure>> + Send + 'static,
 {
     let streaming = service.app.metrics.streaming();
     let answers = messages(service, path, request, handle)?.map(move |answer| {
@@ -193,8 +193,8 @@ pub(super) fn messages<T, R, F, Fut>(
 where
     T: Send + 'static,
     R: Send + 'static,
-    F: Fn(Call, T) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = Result<R, Failure>> + Send,
+    F: Fn(Call, T) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Failure>> + Send + 'static,
 {
     let (metadata, mut extensions, messages) = request.into_parts();
     let headers = Arc::new(metadata.into_headers());

@@ -90,7 +90,7 @@ pub(crate) async fn serve(app: Arc<App>, listener: TcpListener, tls: Option<TlsA
     let serving = Server::builder()
         .timeout(settings.request_timeout)
         .max_concurrent_streams(CALLS)
-        .max_header_list_size(64 << 10)
+        .http2_max_header_list_size(64 << 10)
         .http2_keepalive_interval(Some(settings.client_timeout))
         .http2_keepalive_timeout(Some(settings.client_timeout))
         .tcp_nodelay(true)

@@ -1,7 +1,7 @@
 //! Several workers as one model, with a queue of its own.
 
-use super::{FOR_EVER, Loaded, Served, Slot};
-use crate::settings::{ModelEntry, Resolved};
+use super::{Loaded, Served, Slot};
+use crate::settings::Resolved;
 use embral::{
     Config,
     pool::{Pool, PoolOptions},
@@ -10,7 +10,7 @@ use embral::{
 };
 use embral_types::Result;
 use std::{
-    sync::{Arc, PoisonError, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::{Instant, SystemTime},
 };
 
@@ -64,9 +64,7 @@ impl Front {
 
     /// Its place among the models. It is open for as long as the server runs.
     pub(super) fn into_slot(self) -> Arc<Slot> {
-        let slot = Slot::new(ModelEntry { name: self.name, ..ModelEntry::default() }, true, FOR_EVER);
-        *slot.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(self.loaded));
-        slot
+        Slot::pinned(self.name, self.loaded)
     }
 }
 

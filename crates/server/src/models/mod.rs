@@ -12,7 +12,7 @@ use crate::{
     settings::{ModelEntry, Resolved},
 };
 use embral::{
-    Config,
+    Config, ModelInfo,
     cache::VectorCache,
     queue::{Capacity, Dispatcher, ModelId, QueueConfig, Tenant},
     serving::{Offers, ServedModel},
@@ -22,7 +22,7 @@ use embral_types::Error;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, SystemTime},
@@ -57,16 +57,29 @@ pub(crate) struct Slot {
     pub(crate) names: Vec<String>,
     /// Named by the settings, not found in the store.
     pub(crate) declared: bool,
+    /// Open as long as the server runs: there is nothing that it could be opened from again.
+    pinned: bool,
     loaded: RwLock<Option<Arc<Loaded>>>,
-    /// What the model can be asked for, from the first time that it was open.
-    offers: OnceLock<Offers>,
+    known: RwLock<Option<Arc<Facts>>>,
     opening: tokio::sync::Mutex<()>,
     failed: Mutex<Option<(Instant, Failure)>>,
     in_use: AtomicUsize,
     /// Milliseconds since the server began.
     last_used: AtomicU64,
-    /// Seconds.
+    /// Seconds, of requests that do not say.
+    kept: i64,
+    /// Seconds, as the last request has it.
     keep_alive: AtomicI64,
+}
+
+/// What is known of a model since it was opened first, also while it is closed.
+pub(crate) struct Facts {
+    pub(crate) info: ModelInfo,
+    pub(crate) offers: Offers,
+    /// Components of a token's vector.
+    pub(crate) token_dimensions: Option<usize>,
+    /// When it was opened first.
+    pub(crate) since: SystemTime,
 }
 
 /// A model that is open.
@@ -113,7 +126,7 @@ impl Lease {
         failure
     }
 
-    /// Keeps the model so long after its last request, from this one on; `FOR_EVER` is below 0.
+    /// Keeps the model so long after this request, unless another one comes; `FOR_EVER` is below 0.
     pub(crate) fn keep_for(&self, seconds: i64) {
         self.slot.keep_alive.store(seconds, Ordering::Relaxed);
     }
@@ -127,21 +140,47 @@ impl Drop for Lease {
 }
 
 impl Slot {
-    fn new(entry: ModelEntry, declared: bool, keep_alive: i64) -> Arc<Self> {
+    fn new(entry: ModelEntry, declared: bool, keep_alive: i64) -> Self {
         let names = names::of(&entry);
-        Arc::new(Self {
+        Self {
             name: names[0].clone(),
             names,
             entry,
             declared,
+            pinned: false,
             loaded: RwLock::new(None),
-            offers: OnceLock::new(),
+            known: RwLock::new(None),
             opening: tokio::sync::Mutex::new(()),
             failed: Mutex::new(None),
             in_use: AtomicUsize::new(0),
             last_used: AtomicU64::new(0),
+            kept: keep_alive,
             keep_alive: AtomicI64::new(keep_alive),
-        })
+        }
+    }
+
+    /// The place of a model that is open and stays so.
+    fn pinned(name: String, loaded: Loaded) -> Arc<Self> {
+        let entry = ModelEntry { name, ..ModelEntry::default() };
+        let slot = Arc::new(Self { pinned: true, ..Self::new(entry, true, FOR_EVER) });
+        slot.hold(Arc::new(loaded));
+        slot
+    }
+
+    /// Takes in the model that was opened.
+    fn hold(&self, loaded: Arc<Loaded>) {
+        let model = &loaded.model;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let since = known.as_ref().map_or(loaded.since, |known| known.since);
+        let (info, offers) = (model.info().clone(), model.offers());
+        *known = Some(Arc::new(Facts { info, offers, token_dimensions: model.token_dimensions(), since }));
+        drop(known);
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+    }
+
+    /// What is known of the model, where it has been open.
+    pub(crate) fn facts(&self) -> Option<Arc<Facts>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The model, where it is open.
@@ -151,7 +190,7 @@ impl Slot {
 
     /// What the model can be asked for; none where it has never been open.
     pub(crate) fn offers(&self) -> Option<Offers> {
-        self.offers.get().copied().or_else(|| self.loaded().map(|loaded| loaded.model.offers()))
+        self.facts().map(|facts| facts.offers)
     }
 
     /// Requests that use it now.
@@ -170,6 +209,8 @@ impl Slot {
         let loaded = self.loaded.read().unwrap_or_else(PoisonError::into_inner);
         let loaded = Arc::clone(loaded.as_ref()?);
         self.in_use.fetch_add(1, Ordering::Acquire);
+        // What one request asks for does not bind the next.
+        self.keep_alive.store(self.kept, Ordering::Relaxed);
         Some(Lease { slot: Arc::clone(self), loaded, waited, begin })
     }
 }
@@ -183,7 +224,7 @@ impl Models {
         front: Option<Front>,
     ) -> Self {
         let keep = settings.settings.keep_alive.unwrap_or(FOR_EVER);
-        let named = settings.settings.models.iter().map(|entry| Slot::new(entry.clone(), true, keep));
+        let named = settings.settings.models.iter().map(|entry| Arc::new(Slot::new(entry.clone(), true, keep)));
         let slots = front.map(Front::into_slot).into_iter().chain(named).collect();
         Self { slots: RwLock::new(slots), dispatcher, shares, settings, begin, room: tokio::sync::Mutex::new(()) }
     }
@@ -209,21 +250,26 @@ impl Models {
             return Ok(Arc::clone(slot));
         }
         if self.settings.serve_stored
-            && let Some(stored) = names::stored(name)
+            && let Some(slot) = self.adopt(name)
         {
-            let keep = self.settings.settings.keep_alive.unwrap_or(KEEP_STORED);
-            let slot = Slot::new(ModelEntry { name: stored, ..ModelEntry::default() }, false, keep);
-            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(there) = slots.iter().find(|there| there.name == slot.name) {
-                return Ok(Arc::clone(there));
-            }
-            slots.push(Arc::clone(&slot));
             return Ok(slot);
         }
         let known: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).take(8).collect();
         let shown: String = name.chars().take(100).collect();
         let message = format!("model {shown:?} not found; served are: {}", known.join(", "));
         Err(Failure::new(Kind::NoModel, message).of_field("model"))
+    }
+
+    /// Gives the model of the store that has this name a place; none where there is no such model. It reads folders.
+    pub(crate) fn adopt(&self, name: &str) -> Option<Arc<Slot>> {
+        let entry = ModelEntry { name: names::stored(name)?, ..ModelEntry::default() };
+        let slot = Arc::new(Slot::new(entry, false, self.settings.settings.keep_alive.unwrap_or(KEEP_STORED)));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = slots.iter().find(|there| there.name == slot.name) {
+            return Some(Arc::clone(there));
+        }
+        slots.push(Arc::clone(&slot));
+        Some(slot)
     }
 
     /// The model of a name, opened where it is not.
@@ -266,9 +312,8 @@ impl Models {
             }
             match self.open(slot).await {
                 Ok(loaded) => {
-                    let _ = slot.offers.set(loaded.model.offers());
                     slot.last_used.store(self.begin.elapsed().as_millis() as u64, Ordering::Relaxed);
-                    *slot.loaded.write().unwrap_or_else(PoisonError::into_inner) = Some(loaded);
+                    slot.hold(loaded);
                 }
                 Err(failure) => {
                     tracing::warn!(model = %slot.name, "the model cannot be opened: {failure}");
@@ -372,7 +417,7 @@ impl Models {
                 let message = format!("the weights take {needed} bytes, and all models may take {most}");
                 return Err(Failure::new(Kind::Unavailable, message));
             }
-            let idle = open.iter().filter(|(slot, _)| slot.in_use() == 0);
+            let idle = open.iter().filter(|(slot, _)| slot.in_use() == 0 && !slot.pinned);
             let oldest = idle.min_by_key(|(slot, _)| slot.last_used.load(Ordering::Relaxed));
             if !oldest.is_some_and(|(slot, _)| self.close_if_idle(slot)) && oldest.is_none() {
                 let mut failure =
@@ -385,6 +430,9 @@ impl Models {
 
     /// Closes a model unless somebody uses it; whether it was closed.
     pub(crate) fn close_if_idle(&self, slot: &Slot) -> bool {
+        if slot.pinned {
+            return false;
+        }
         let mut loaded = slot.loaded.write().unwrap_or_else(PoisonError::into_inner);
         if slot.in_use.load(Ordering::Acquire) > 0 {
             return false;

@@ -68,6 +68,17 @@ pub(crate) fn standard() -> Running {
 }
 
 impl Running {
+    #[cfg(feature = "grpc")]
+    pub(crate) fn grpc_address(&self) -> Option<SocketAddr> {
+        self.server.as_ref()?.grpc_address()
+    }
+
+    /// Runs what a client does on the server's own threads.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
     pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], b"")
     }

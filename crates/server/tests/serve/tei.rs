@@ -198,7 +198,7 @@ fn a_prompt_is_part_of_the_tokens_and_of_their_places() {
     let info = Embedder::with_config(golden_config("tiny_bert")).unwrap().info().clone();
     for (name, prompt) in &info.prompts {
         let row = server.post("/tokenize", &json!({ "inputs": "a cat", "prompt_name": name })).json(200);
-        let whole = server.post("/tokenize", &json!({ "inputs": [prompt.as_str(), "a cat"].concat() })).json(200);
+        let whole = server.post("/tokenize", &json!({ "inputs": format!("{prompt}a cat") })).json(200);
         assert_eq!(row, whole, "{name}");
     }
     assert_eq!(server.post("/tokenize", &json!({ "inputs": "a", "prompt_name": "nothing" })).status, 422);

@@ -110,7 +110,11 @@ fn prompting(input_type: Option<String>, lease: &crate::models::Lease) -> Result
     match name.as_str() {
         "search_query" | "search_document" | "query" | "document" => Ok(Prompting::of_name(name)),
         _ if known => Ok(Prompting::Name(name)),
-        "classification" | "clustering" => Ok(Prompting::Default),
+        // Not what the model puts first by default, which is for texts of another type.
+        "classification" | "clustering" => Ok(match lease.model().info().default_prompt {
+            Some(_) => Prompting::Text(String::new()),
+            None => Prompting::Default,
+        }),
         "image" => Err(Failure::new(Kind::Unsupported, "input_type image: the model embeds texts alone")),
         _ => {
             let message = format!(

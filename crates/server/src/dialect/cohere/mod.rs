@@ -42,8 +42,9 @@ macro_rules! handlers {
 handlers! {
     embed_1 "/v1/embed" => embed::first;
     embed_2 "/v2/embed" => embed::second;
-    rerank_1 "/v1/rerank" => rerank::rerank;
-    rerank_2 "/v2/rerank" => rerank::rerank;
+    rerank_1 "/v1/rerank" => rerank::first;
+    rerank_2 "/v2/rerank" => rerank::second;
+    reranking "/v1/reranking" => rerank::second;
     tokenize "/v1/tokenize" => tokens::tokenize;
     detokenize "/v1/detokenize" => tokens::detokenize;
 }
@@ -54,17 +55,27 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/v2/embed", post(embed_2))
         .route("/v1/rerank", post(rerank_1))
         .route("/v2/rerank", post(rerank_2))
+        .route("/v1/reranking", post(reranking))
+        .route("/reranking", post(reranking))
         .route("/v1/tokenize", post(tokenize))
         .route("/v1/detokenize", post(detokenize))
 }
 
 /// The paths of [`routes`], for failures before any handler.
-pub(crate) const PATHS: [&str; 6] =
-    ["/v1/embed", "/v2/embed", "/v1/rerank", "/v2/rerank", "/v1/tokenize", "/v1/detokenize"];
+pub(crate) const PATHS: [&str; 8] = [
+    "/v1/embed",
+    "/v2/embed",
+    "/v1/rerank",
+    "/v2/rerank",
+    "/v1/reranking",
+    "/reranking",
+    "/v1/tokenize",
+    "/v1/detokenize",
+];
 
 /// Ranks documents on a path that is another dialect's too: failures come in this one's form.
 pub(crate) async fn rerank_in_form(asked: Asked) -> Result<Response, Failure> {
-    Ok(rerank::rerank(asked).await.unwrap_or_else(|failure| failed(&Cohere, &failure)))
+    Ok(rerank::second(asked).await.unwrap_or_else(|failure| failed(&Cohere, &failure)))
 }
 
 impl Dialect for Cohere {
@@ -155,4 +166,39 @@ struct Billed {
     input_tokens: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     search_units: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urgency_is_a_number_or_a_word() {
+        let read = |json: &str| serde_json::from_str::<Urgency>(json);
+        assert!(matches!(read("-3"), Ok(Urgency::Number(-3))));
+        assert!(matches!(read("\"high\""), Ok(Urgency::Word(word)) if word == "high"));
+        for bad in ["1.5", "[]", "true", "{}"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_too_long_are_cut_as_this_api_writes_it() {
+        let read = |json: &str| serde_json::from_str::<Truncate>(json).map(Truncation::from);
+        assert_eq!(read("\"NONE\"").unwrap(), Truncation::Error);
+        assert_eq!(read("\"START\"").unwrap(), Truncation::Left);
+        assert_eq!(read("\"END\"").unwrap(), Truncation::Right);
+        for bad in ["\"end\"", "\"MIDDLE\"", "1"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_busy_server_is_429_and_one_that_stops_503() {
+        let status = |kind| Cohere.failure(&Failure::new(kind, "busy")).status();
+        assert_eq!(
+            (status(Kind::Overloaded), status(Kind::Unavailable)),
+            (429.try_into().unwrap(), 503.try_into().unwrap())
+        );
+    }
 }

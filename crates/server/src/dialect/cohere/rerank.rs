@@ -1,4 +1,4 @@
-//! `/v1/rerank`, `/v2/rerank` and `/rerank`.
+//! `/v1/rerank`, `/v2/rerank` and `/rerank`; of llama.cpp `/v1/reranking` and `/reranking`.
 
 use super::{Billed, Meta, Urgency, Version, caller, id};
 use crate::{
@@ -23,7 +23,7 @@ struct Rerank {
     #[serde(default)]
     return_documents: Option<bool>,
     #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
     #[serde(default)]
     priority: Option<Urgency>,
 }
@@ -64,7 +64,15 @@ struct Usage {
     prompt_tokens: usize,
 }
 
-pub(super) async fn rerank(asked: Asked) -> Result<Response, Failure> {
+pub(super) async fn first(asked: Asked) -> Result<Response, Failure> {
+    rerank(asked, "1").await
+}
+
+pub(super) async fn second(asked: Asked) -> Result<Response, Failure> {
+    rerank(asked, "2").await
+}
+
+async fn rerank(asked: Asked, version: &'static str) -> Result<Response, Failure> {
     let request: Rerank = body::json(&asked.body)?;
     let caller = caller(&asked, request.priority.as_ref())?;
     if request.top_n == Some(0) {
@@ -75,7 +83,8 @@ pub(super) async fn rerank(asked: Asked) -> Result<Response, Failure> {
         Document::Text(text) | Document::Object { text } => text,
     };
     let documents: Vec<String> = request.documents.into_iter().map(text).collect();
-    let scores = if request.raw_scores { Scores::Logits } else { Scores::Sigmoid };
+    // Whatever the model makes of its logits: relevance is between 0 and 1 in this API.
+    let scores = if request.raw_scores == Some(true) { Scores::Logits } else { Scores::Sigmoid };
     let ranking = Ranking { truncation: None, scores: Some(scores), top_n: request.top_n };
     let (ranked, computed) = asked.app.rerank(&caller, &lease, &request.query, documents.clone(), ranking).await?;
     let returns = request.return_documents == Some(true);
@@ -92,7 +101,7 @@ pub(super) async fn rerank(asked: Asked) -> Result<Response, Failure> {
             id: id(),
             model: lease.name(),
             results: ranked.into_iter().map(result).collect(),
-            meta: Meta { api_version: Version { version: "2" }, billed_units },
+            meta: Meta { api_version: Version { version }, billed_units },
             usage: Usage { total_tokens: tokens, prompt_tokens: tokens },
         },
     ))

@@ -47,6 +47,8 @@ struct Detokenized {
 pub(super) async fn detokenize(asked: Asked) -> Result<Response, Failure> {
     let request: Detokenize = body::json(&asked.body)?;
     let lease = asked.app.models.lease(request.model.as_deref()).await?;
-    let text = lease.model().decode(&request.tokens, false).map_err(Failure::from)?;
-    Ok(json(200, &Detokenized { text }))
+    let model = Arc::clone(lease.model());
+    let text = tokio::task::spawn_blocking(move || model.decode(&request.tokens, false)).await;
+    let text = text.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these tokens"))?;
+    Ok(json(200, &Detokenized { text: text.map_err(Failure::from)? }))
 }

@@ -46,6 +46,9 @@ fn parse(text: &str) -> Option<f64> {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),
     };
+    if rest.is_empty() {
+        return None;
+    }
     let mut sum = 0.0;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -64,7 +67,7 @@ fn parse(text: &str) -> Option<f64> {
         sum += number.parse::<f64>().ok()? * seconds;
         rest = behind;
     }
-    (text.len() > usize::from(sign < 0.0)).then_some(sign * sum)
+    Some(sign * sum)
 }
 
 #[cfg(test)]
@@ -89,7 +92,7 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_str::<KeepAlive>(json).unwrap(), KeepAlive(seconds), "{json}");
         }
-        for bad in ["\"\"", "\"m\"", "\"5 m\"", "\"5x\"", "\"-\"", "true", "\"inf\"", "{}"] {
+        for bad in ["\"\"", "\"m\"", "\"5 m\"", "\"5x\"", "\"-\"", "\"+\"", "\".s\"", "true", "\"inf\"", "{}"] {
             assert!(serde_json::from_str::<KeepAlive>(bad).is_err(), "{bad}");
         }
     }

@@ -1,9 +1,8 @@
 //! `/api/embed` and `/api/embeddings`.
 
-use super::{duration::KeepAlive, not_found};
+use super::{Named, duration::KeepAlive, not_found, read};
 use crate::{
-    body,
-    failure::{Failure, Kind},
+    failure::Failure,
     front::{Asked, json},
     models::Lease,
     pipeline::{Item, Wish},
@@ -15,14 +14,14 @@ use std::time::Instant;
 
 #[derive(Debug, Deserialize)]
 struct Embed {
-    #[serde(default)]
-    model: String,
+    #[serde(flatten)]
+    named: Named,
     #[serde(default)]
     input: Option<Texts>,
     #[serde(default)]
     truncate: Option<bool>,
     #[serde(default)]
-    dimensions: Option<usize>,
+    dimensions: Option<i64>,
     #[serde(default)]
     keep_alive: Option<KeepAlive>,
 }
@@ -43,18 +42,8 @@ struct Embedded<'a> {
     prompt_eval_count: usize,
 }
 
-/// The body; none is Ollama's own error.
-fn read<'a, T: Deserialize<'a>>(asked: &'a Asked) -> Result<T, Failure> {
-    if asked.body.trim_ascii().is_empty() {
-        return Err(Failure::new(Kind::Empty, "missing request body"));
-    }
-    body::json(&asked.body)
-}
-
-async fn lease(asked: &Asked, name: &str) -> Result<Lease, Failure> {
-    if name.is_empty() {
-        return Err(Failure::invalid("model is required"));
-    }
+async fn lease(asked: &Asked, named: &Named) -> Result<Lease, Failure> {
+    let name = named.get()?;
     asked.app.models.lease(Some(name)).await.map_err(|failure| not_found(failure, name))
 }
 
@@ -72,7 +61,7 @@ fn keep(asked: &Asked, lease: Lease, keep_alive: Option<KeepAlive>) {
 pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
     let start = Instant::now();
     let request: Embed = read(&asked)?;
-    let lease = lease(&asked, &request.model).await?;
+    let lease = lease(&asked, &request.named).await?;
     let texts = match request.input {
         None => Vec::new(),
         Some(Texts::One(text)) if text.is_empty() => Vec::new(),
@@ -84,7 +73,9 @@ pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
         (_, Truncation::Left) => Truncation::Left,
         _ => Truncation::Right,
     };
-    let wanted = Wanted { dims: request.dimensions, normalize: Some(true), ..Wanted::default() };
+    // A Go client has no other word for "none" than 0.
+    let dims = request.dimensions.and_then(|dims| usize::try_from(dims).ok()).filter(|dims| *dims > 0);
+    let wanted = Wanted { dims, normalize: Some(true), ..Wanted::default() };
     let wish = Wish { truncation: Some(truncation), wanted, ..Wish::default() };
     let items: Vec<Item> = texts.into_iter().map(Item::Text).collect();
     let waited = lease.waited;
@@ -96,7 +87,7 @@ pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
     let response = json(
         200,
         &Embedded {
-            model: &request.model,
+            model: request.named.get()?,
             embeddings: computed.rows.iter().map(|row| &row.output.vector[..]).collect(),
             total_duration: start.elapsed().as_nanos() as u64,
             load_duration: waited.as_nanos() as u64,
@@ -110,8 +101,8 @@ pub(super) async fn embed(asked: Asked) -> Result<Response, Failure> {
 
 #[derive(Debug, Deserialize)]
 struct Embeddings {
-    #[serde(default)]
-    model: String,
+    #[serde(flatten)]
+    named: Named,
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
@@ -125,7 +116,7 @@ struct One {
 
 pub(super) async fn embeddings(asked: Asked) -> Result<Response, Failure> {
     let request: Embeddings = read(&asked)?;
-    let lease = lease(&asked, &request.model).await?;
+    let lease = lease(&asked, &request.named).await?;
     let Some(prompt) = request.prompt.filter(|prompt| !prompt.is_empty()) else {
         keep(&asked, lease, request.keep_alive);
         return Ok(json(200, &One { embedding: Vec::new() }));

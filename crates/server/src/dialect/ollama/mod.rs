@@ -10,8 +10,9 @@ mod pull;
 
 use crate::{
     app::App,
+    body,
     failure::{Failure, Kind},
-    front::{Dialect, Route, answer, json},
+    front::{Asked, Dialect, Route, answer, json},
 };
 use axum::{
     Router,
@@ -19,7 +20,7 @@ use axum::{
     response::Response,
     routing::{delete, get, post},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Ollama's API.
@@ -93,6 +94,30 @@ struct ErrorBody<'a> {
     error: &'a str,
 }
 
+/// The model of a request. Older clients call it `name`, and some put null where they mean nothing.
+#[derive(Debug, Default, Deserialize)]
+struct Named {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+impl Named {
+    fn get(&self) -> Result<&str, Failure> {
+        let given = [&self.model, &self.name].into_iter().flatten().map(|name| name.trim());
+        given.into_iter().find(|name| !name.is_empty()).ok_or_else(|| Failure::invalid("model is required"))
+    }
+}
+
+/// The body of a request; none is Ollama's own error.
+fn read<'a, T: Deserialize<'a>>(asked: &'a Asked) -> Result<T, Failure> {
+    if asked.body.trim_ascii().is_empty() {
+        return Err(Failure::new(Kind::Empty, "missing request body"));
+    }
+    body::json(&asked.body)
+}
+
 /// A name as Ollama writes it, with its tag.
 fn tagged(name: &str) -> String {
     // A colon before a slash is no tag.
@@ -109,5 +134,31 @@ fn not_found(failure: Failure, name: &str) -> Failure {
             Failure { message: format!("model '{}' not found", name.chars().take(100).collect::<String>()), ..failure }
         }
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_has_either_name() {
+        let named = |json: &str| serde_json::from_str::<Named>(json).unwrap();
+        for json in
+            [r#"{"model":"a"}"#, r#"{"name":" a "}"#, r#"{"model":"","name":"a"}"#, r#"{"model":null,"name":"a"}"#]
+        {
+            assert_eq!(named(json).get().unwrap(), "a", "{json}");
+        }
+        assert_eq!(named(r#"{"model":"a","name":"b"}"#).get().unwrap(), "a");
+        for json in ["{}", r#"{"name":""}"#, r#"{"model":null}"#] {
+            assert_eq!(named(json).get().unwrap_err().message, "model is required", "{json}");
+        }
+    }
+
+    #[test]
+    fn a_busy_server_is_503() {
+        for kind in [Kind::Overloaded, Kind::Unavailable] {
+            assert_eq!(Ollama.failure(&Failure::new(kind, "busy")).status(), 503);
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
 
-use super::{not_found, tagged};
+use super::{Named, not_found, read, tagged};
 use crate::{
     app::App,
-    body,
-    failure::Failure,
+    failure::{Failure, Kind},
     front::{Asked, json},
-    models::{Lease, Loaded, Slot},
+    models::{Facts, Slot},
 };
 use axum::response::Response;
 use embral::Precision;
 use ring::digest::{SHA256, digest};
-use serde::Deserialize;
 use serde_json::{Map, Value, json as value};
 use std::{
     sync::Arc,
@@ -39,8 +37,8 @@ fn digest_of(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn capabilities(loaded: &Loaded) -> Vec<&'static str> {
-    let offers = loaded.model.offers();
+fn capabilities(facts: &Facts) -> Vec<&'static str> {
+    let offers = facts.offers;
     let all = [
         ("embedding", offers.dense || offers.sparse || offers.multi_vector),
         ("rerank", offers.scores),
@@ -49,11 +47,12 @@ fn capabilities(loaded: &Loaded) -> Vec<&'static str> {
     all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
 }
 
-fn details(loaded: Option<&Loaded>) -> Value {
-    let Some(info) = loaded.map(|loaded| loaded.model.info()) else {
+fn details(facts: Option<&Facts>) -> Value {
+    let Some(facts) = facts else {
         return value!({ "parent_model": "", "format": "", "family": "", "families": null, "parameter_size": "",
                         "quantization_level": "" });
     };
+    let info = &facts.info;
     let millions = info.parameters as f64 / 1e6;
     let size = if millions >= 1000.0 { format!("{:.1}B", millions / 1000.0) } else { format!("{millions:.0}M") };
     let level = match info.precision {
@@ -66,24 +65,28 @@ fn details(loaded: Option<&Loaded>) -> Value {
         "parent_model": "", "format": format, "family": info.architecture, "families": [info.architecture],
         "parameter_size": size, "quantization_level": level,
         "context_length": Some(info.max_tokens).filter(|tokens| *tokens < usize::MAX),
-        "embedding_length": info.dimensions,
+        "embedding_length": width(facts),
     })
 }
 
-/// A model as lists have it.
+/// Components of the vectors that the model is for.
+fn width(facts: &Facts) -> usize {
+    facts.token_dimensions.filter(|_| !facts.offers.dense).unwrap_or(facts.info.dimensions)
+}
+
+/// A model as lists have it; of one that has never been open there is little to say.
 fn row(slot: &Slot, app: &App) -> Value {
-    let loaded = slot.loaded();
+    let facts = slot.facts();
+    let facts = facts.as_deref();
     let name = tagged(&slot.name);
-    let since = loaded.as_ref().map_or_else(|| SystemTime::now() - app.begin.elapsed(), |loaded| loaded.since);
-    let fingerprint = loaded.as_ref().map(|loaded| loaded.model.info().fingerprint.clone());
     value!({
         "name": name,
         "model": name,
-        "modified_at": time(since),
-        "size": loaded.as_ref().map_or(0, |loaded| loaded.model.info().weight_bytes),
-        "digest": digest_of(&fingerprint.unwrap_or_else(|| slot.name.clone())),
-        "details": details(loaded.as_deref()),
-        "capabilities": loaded.as_deref().map(capabilities).unwrap_or_default(),
+        "modified_at": time(facts.map_or_else(|| SystemTime::now() - app.begin.elapsed(), |facts| facts.since)),
+        "size": facts.map_or(0, |facts| facts.info.weight_bytes),
+        "digest": digest_of(facts.map_or(&slot.name, |facts| &facts.info.fingerprint)),
+        "details": details(facts),
+        "capabilities": facts.map(capabilities).unwrap_or_default(),
     })
 }
 
@@ -126,49 +129,45 @@ pub(super) async fn version(_: Asked) -> Result<Response, Failure> {
     Ok(json(200, &value!({ "version": env!("CARGO_PKG_VERSION") })))
 }
 
-#[derive(Debug, Deserialize)]
-struct Show {
-    #[serde(default)]
-    model: Option<String>,
-    #[serde(default)]
-    name: Option<String>,
-}
-
 pub(super) async fn show(asked: Asked) -> Result<Response, Failure> {
-    let request: Show = body::json(&asked.body)?;
-    let name = request.model.or(request.name).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| Failure::invalid("model is required"))?;
-    let lease = asked.app.models.lease(Some(&name)).await.map_err(|failure| not_found(failure, &name))?;
-    Ok(json(200, &shown(&lease)))
+    let request: Named = read(&asked)?;
+    let name = request.get()?;
+    let models = &asked.app.models;
+    let slot = models.find(Some(name)).map_err(|failure| not_found(failure, name))?;
+    let facts = match slot.facts() {
+        Some(facts) => facts,
+        None => {
+            models.lease_of(&slot).await?;
+            slot.facts()
+                .ok_or_else(|| Failure::new(Kind::Internal, "the model was opened, and nothing is known of it"))?
+        }
+    };
+    Ok(json(200, &shown(&slot.name, &facts)))
 }
 
-fn shown(lease: &Lease) -> Value {
-    let loaded = &lease.loaded;
-    let info = loaded.model.info();
+fn shown(name: &str, facts: &Facts) -> Value {
+    let info = &facts.info;
     let arch = &info.architecture;
-    let mut facts = Map::new();
-    facts.insert("general.architecture".to_owned(), value!(arch));
-    facts.insert("general.parameter_count".to_owned(), value!(info.parameters));
+    let mut all = Map::new();
+    all.insert("general.architecture".to_owned(), value!(arch));
+    all.insert("general.parameter_count".to_owned(), value!(info.parameters));
     let of_arch = [
-        (
-            "embedding_length",
-            loaded.model.token_dimensions().filter(|_| !loaded.model.offers().dense).unwrap_or(info.dimensions),
-        ),
+        ("embedding_length", width(facts)),
         ("context_length", info.max_tokens.min(1 << 31)),
         ("block_count", info.layers),
     ];
     for (name, number) in of_arch {
-        facts.insert(format!("{arch}.{name}"), value!(number));
+        all.insert(format!("{arch}.{name}"), value!(number));
     }
     value!({
-        "modelfile": format!("FROM {}\n", lease.name()),
+        "modelfile": format!("FROM {name}\n"),
         "parameters": "",
         "template": "",
         "license": "",
-        "details": details(Some(loaded)),
-        "model_info": facts,
-        "capabilities": capabilities(loaded),
-        "modified_at": time(loaded.since),
+        "details": details(Some(facts)),
+        "model_info": all,
+        "capabilities": capabilities(facts),
+        "modified_at": time(facts.since),
     })
 }
 
