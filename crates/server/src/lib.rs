@@ -1,8 +1,8 @@
 //! Embral behind HTTP: one pipeline, and the APIs that people already call.
 //!
 //! [`Server::start`] opens the models that [`Settings`] name, listens, and answers in the dialects of `dialect/`, a file each: OpenAI, TEI,
-//! Ollama, Cohere and Jina, and Embral's own. A request goes the same way in all of them: who asks and whether they may ([`auth`],
-//! [`limit`]), which model ([`models`]), tokens, the queue of the model, one batch with whatever else waits (`embral::queue`), and
+//! Ollama, Cohere and Jina, and Embral's own. A request goes the same way in all of them: who asks and whether they may (`auth`,
+//! `limit`), which model (`models`), tokens, the queue of the model, one batch with whatever else waits (`embral::queue`), and
 //! out again in the dialect's form. docs/server.md is the manual.
 
 mod app;

@@ -50,13 +50,13 @@ impl ServedModel {
         match &self.body {
             Body::Embedder(embedder) => {
                 let told = embedder.told(prompt)?;
-                let opened = match &embedder.model {
-                    Model::Local(opened) => opened,
+                let include_prompt = match &embedder.model {
+                    Model::Local(opened) => opened.include_prompt,
                     #[cfg(feature = "remote")]
                     Model::Remote(_) => return self.elsewhere(input, reading, way),
                 };
                 let encoded = self.encode(input, told.text, truncation)?;
-                if !opened.include_prompt {
+                if !include_prompt {
                     way.skip = encoded.prompt_tokens;
                 }
                 #[cfg(feature = "vector-cache")]

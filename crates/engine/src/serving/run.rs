@@ -4,7 +4,7 @@ use super::{
     Body, ServedModel,
     sequence::{Content, Output, Sequence, Way},
 };
-use crate::{Embedder, embedder::finite, multi_vector::kept_rows, open::Model, session::push, token_model};
+use crate::{Embedder, embedder::finite, multi_vector::kept_rows, session::push, token_model};
 use embral_tokenize::Encoded;
 use embral_types::{Batch, Embeddings, Error, ErrorKind, Result};
 
@@ -145,11 +145,7 @@ impl ServedModel {
 
 /// Vectors or rows of an embedding model.
 fn dense(embedder: &Embedder, way: Way, batch: &Batch) -> Result<Vec<Result<Output>>> {
-    let opened = match &embedder.model {
-        Model::Local(opened) => opened,
-        #[cfg(feature = "remote")]
-        Model::Remote(_) => return Err(lost()),
-    };
+    let opened = embedder.local()?;
     let _busy = embedder.session.pool.busy();
     if way.rows {
         let mut rows = Vec::new();
