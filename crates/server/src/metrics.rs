@@ -15,7 +15,7 @@ use prometheus::{
     TextEncoder, exponential_buckets,
 };
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -45,14 +45,16 @@ pub(crate) struct Metrics {
     memory: [Gauge; 3],
     streams: IntGauge,
     tei: Tei,
+    /// Held while [`Metrics::refresh`] reads.
+    reading: Mutex<()>,
 }
 
 /// What is read from the queues when somebody asks.
 struct ModelGauges {
     queue: GaugeVec,
-    totals: GaugeVec,
-    refused: GaugeVec,
-    cache: GaugeVec,
+    totals: CounterVec,
+    refused: CounterVec,
+    cache: CounterVec,
     budget: GaugeVec,
     throughput: GaugeVec,
     loaded: GaugeVec,
@@ -186,9 +188,9 @@ impl Metrics {
         let model = &["model"][..];
         let models = ModelGauges {
             queue: make.gauges("embral_queue", "What waits and runs, by kind", &["model", "what"]),
-            totals: make.gauges("embral_work_total", "What the queue of a model did, by kind", &["model", "what"]),
-            refused: make.gauges("embral_refused_total", "Requests that were refused, by cause", &["model", "cause"]),
-            cache: make.gauges(
+            totals: make.counters("embral_work_total", "What the queue of a model did, by kind", &["model", "what"]),
+            refused: make.counters("embral_refused_total", "Requests that were refused, by cause", &["model", "cause"]),
+            cache: make.counters(
                 "embral_cache_texts_total",
                 "Texts by whether their vector was kept",
                 &["model", "found"],
@@ -231,6 +233,7 @@ impl Metrics {
             streams: make.count("embral_streams", "Streams that are open"),
             models,
             tei: Tei::new(&make),
+            reading: Mutex::new(()),
             registry,
         }
     }
@@ -344,6 +347,8 @@ impl Metrics {
 
     /// Reads what is not counted as it happens.
     fn refresh(&self, app: &App) {
+        // Two readers at once would both add what is new.
+        let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let report = app.dispatcher.memory();
         let rss = embral_rss().unwrap_or(0.0);
         let room = report.group.or(report.address_space).or(report.machine);
@@ -361,8 +366,9 @@ impl Metrics {
             gauges.in_use.with_label_values(&[name]).set(slot.in_use() as f64);
             let Some(loaded) = loaded else { continue };
             let set = |vec: &GaugeVec, of: &str, what: &str, value: f64| vec.with_label_values(&[of, what]).set(value);
-            set(&gauges.cache, name, "yes", loaded.cache_hits.load(Ordering::Relaxed) as f64);
-            set(&gauges.cache, name, "no", loaded.cache_misses.load(Ordering::Relaxed) as f64);
+            let raise = |vec: &CounterVec, what: &str, value: f64| raise(&vec.with_label_values(&[name, what]), value);
+            raise(&gauges.cache, "yes", loaded.cache_hits.load(Ordering::Relaxed) as f64);
+            raise(&gauges.cache, "no", loaded.cache_misses.load(Ordering::Relaxed) as f64);
             for worker in loaded.model.pool().map(|pool| pool.status().workers).unwrap_or_default() {
                 let serving = worker.state == WorkerState::Serving;
                 for (what, value) in [
@@ -400,10 +406,10 @@ impl Metrics {
                 ("padding_saved_tokens", totals.padding_saved as f64),
                 ("busy_seconds", totals.busy_seconds),
             ] {
-                set(&gauges.totals, name, what, value);
+                raise(&gauges.totals, what, value);
             }
             for cause in Refusal::ALL {
-                set(&gauges.refused, name, cause.name(), totals.refused[cause.index()] as f64);
+                raise(&gauges.refused, cause.name(), totals.refused[cause.index()] as f64);
             }
             gauges.budget.with_label_values(&[name]).set(queue.budget_tokens as f64);
             gauges.throughput.with_label_values(&[name]).set(queue.throughput.unwrap_or(0.0));
@@ -418,6 +424,15 @@ impl Metrics {
             drop((self.tei.count.with_label_values(&[method]), self.tei.success.with_label_values(&[method])));
         }
     }
+}
+
+/// Brings a counter up to what is counted elsewhere. That begins at 0 again where a model was closed and opened, and so does the counter,
+/// which is what Prometheus takes for a restart.
+fn raise(counter: &Counter, value: f64) {
+    if value < counter.get() {
+        counter.reset();
+    }
+    counter.inc_by(value - counter.get());
 }
 
 /// Bytes of this process in memory.

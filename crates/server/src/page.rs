@@ -3,7 +3,7 @@
 use crate::app::App;
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -61,8 +61,11 @@ pub(crate) async fn root(State(app): State<Arc<App>>, headers: HeaderMap) -> Res
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "Ollama is running").into_response()
 }
 
-async fn file(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
-    if app.settings.page { found(&name) } else { StatusCode::NOT_FOUND.into_response() }
+async fn file(State(app): State<Arc<App>>, name: Result<Path<String>, PathRejection>) -> Response {
+    match name {
+        Ok(Path(name)) if app.settings.page => found(&name),
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 /// A file by its name, which is looked up in the table above and nowhere else.

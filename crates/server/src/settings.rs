@@ -2,7 +2,7 @@
 
 use clap::Args;
 use embral_types::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 /// The settings of a server, each as a flag, a variable and a field of the file: a flag counts before its variable, the variable
@@ -16,7 +16,8 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<ModelEntry>,
     /// The address to listen on [default: 127.0.0.1]
-    #[arg(long, value_name = "ADDRESS", env = "EMBRAL_HOST")]
+    #[arg(long, value_name = "ADDRESS", env = "EMBRAL_HOST", value_parser = address)]
+    #[serde(deserialize_with = "host")]
     pub host: Option<IpAddr>,
     /// The port to listen on; 0 takes any that is free [default: 8080]
     #[arg(short, long, value_name = "PORT", env = "EMBRAL_PORT")]
@@ -179,6 +180,19 @@ impl std::str::FromStr for ModelEntry {
         }
         Ok(Self { name: name.to_owned(), aliases: alias.map(str::to_owned).into_iter().collect(), ..Self::default() })
     }
+}
+
+/// An address in digits, or `localhost`.
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        digits => digits.parse().map_err(|_| "expected an address such as 127.0.0.1, ::1 or 0.0.0.0".to_owned()),
+    }
+}
+
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| address(&text).map_err(serde::de::Error::custom)).transpose()
 }
 
 impl Settings {
@@ -401,6 +415,8 @@ mod tests {
     fn what_is_printed_is_read_back() {
         let all = Settings { vector_cache_memory: Some("1GiB".to_owned()), ..Settings::standard() };
         assert_eq!(Settings::parse(&all.to_toml()).unwrap(), all);
+        assert_eq!(Settings::parse("host = \"localhost\"").unwrap().host, Settings::standard().host);
+        assert!(Settings::parse("host = \"here\"").unwrap_err().to_string().contains("127.0.0.1"));
         let secret = Settings { api_key: Some("hidden".to_owned()), ..Settings::standard() };
         assert!(!secret.to_toml().contains("hidden"));
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 use axum::{
     Router,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
     routing::{get, post},
 };
@@ -228,8 +228,9 @@ async fn models(State(app): State<Arc<App>>, request: Request) -> Response {
     .await
 }
 
-async fn model(State(app): State<Arc<App>>, Path(name): Path<String>, request: Request) -> Response {
+async fn model(State(app): State<Arc<App>>, name: Result<Path<String>, PathRejection>, request: Request) -> Response {
     answer(app, MODELS, request, async move |asked: Asked| {
+        let Path(name) = name.map_err(|_| Failure::new(Kind::NoModel, "expected the name of a model in UTF-8"))?;
         let slot = asked.app.models.find(Some(&name))?;
         Ok(json(200, &listed(&slot)))
     })
