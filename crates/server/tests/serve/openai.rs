@@ -73,5 +73,7 @@ fn models_are_listed_and_found_by_every_name() {
     let name = list["data"][0]["id"].as_str().unwrap();
     assert_eq!((&list["object"], &list["data"][0]["object"]), (&json!("list"), &json!("model")));
     assert_eq!(server.get(&format!("/v1/models/{name}")).json(200)["id"], name);
-    assert_eq!(server.get("/v1/models/org%2Fother").json(404)["error"]["code"], "model_not_found");
+    for unknown in ["org%2Fother", "%ff"] {
+        assert_eq!(server.get(&format!("/v1/models/{unknown}")).json(404)["error"]["code"], "model_not_found");
+    }
 }
