@@ -45,6 +45,8 @@ pub struct TunerConfig {
     pub gain: f64,
     /// What a smaller one may lose.
     pub give: f64,
+    /// What may be lost in all, of the best throughput that is known of any budget.
+    pub lose: f64,
     /// The latency of a request that is aimed at. A batch may take half of it: who comes waits for one that runs, and for its own.
     pub latency: Duration,
 }
@@ -58,18 +60,25 @@ impl TunerConfig {
             first_tokens: 1024,
             gain: 0.01,
             give: 0.004,
+            lose: 0.02,
             latency: Duration::from_secs(2),
         };
         match preset {
             Preset::Throughput => all,
-            Preset::Latency => {
-                Self { most_tokens: 16_384, gain: 0.08, give: 0.06, latency: Duration::from_millis(200), ..all }
-            }
+            Preset::Latency => Self {
+                most_tokens: 16_384,
+                gain: 0.08,
+                give: 0.06,
+                lose: 0.3,
+                latency: Duration::from_millis(200),
+                ..all
+            },
             Preset::Memory => Self {
                 most_tokens: 4096,
                 first_tokens: 512,
                 gain: 0.08,
                 give: 0.06,
+                lose: 0.3,
                 latency: Duration::from_secs(1),
                 ..all
             },
@@ -96,6 +105,9 @@ impl TunerConfig {
         }
         if self.latency.is_zero() {
             return invalid("the tuner's latency must be more than 0; found 0".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.lose) {
+            return invalid(format!("the tuner's lose must be 0 to 1; found {}", self.lose));
         }
         let apart = (1.0 + self.gain) * (1.0 - self.give) > 1.0;
         if !(apart && self.gain < 10.0 && (0.0..1.0).contains(&self.give)) {
@@ -134,8 +146,9 @@ pub struct Observation {
 ///    budget goes down a step, and does not come back to the old one for some rounds, twice as many each time.
 /// 3. Unless half of the batches were filled, nothing is learnt by moving, and the budget stays.
 /// 4. With `r(b)` the tokens a second measured at a budget `b` and `s` the standard error of the difference, it goes down where
-///    `r(b/√2) ≥ (1 − give) · r(b) − s / 2`, and up where `r(b·√2) ≥ (1 + gain) · r(b) + s`. A budget never tried is tried, the larger
-///    one first; none of fewer than four sequences as they come, among which whole sequences would make steps.
+///    `r(b/√2) ≥ (1 − give) · r(b) − s / 2`, and up where `r(b·√2) ≥ (1 + gain) · r(b) + s`. Many small losses are a large one: it does
+///    not go down to where `r` is below `1 − lose` of the best that is known, and goes up from there to where the best is. A budget never
+///    tried is tried, the larger one first; none of fewer than four sequences as they come, among which whole sequences would make steps.
 /// 5. What was measured beside the budget is forgotten after some rounds, twice as many each time, so that it is tried again.
 ///
 /// Since `(1 + gain)(1 − give) > 1`, no two budgets beat each other, and since pauses double, moves become ever fewer while the
@@ -309,10 +322,17 @@ impl AdaptivePerformanceTuner {
         let may_rise = self.level < allowed && self.barred[self.level + 1].0 <= self.round;
         let above = known(self.level + 1);
         let below = self.level.checked_sub(1).and_then(known);
+        // The best of several means is the luckiest of them: each counts as less than it is by its error.
+        let sure = |step: usize| known(step).map_or(0.0, |m| m.rate - m.error);
+        let best = (0..=allowed).max_by(|a, b| sure(*a).total_cmp(&sure(*b))).unwrap_or(self.level);
+        let enough = (1.0 - self.config.lose) * sure(best);
         let falls = self.level > least
-            && below.is_some_and(|b| b.rate >= (1.0 - self.config.give) * here.rate - b.error.hypot(here.error) / 2.0);
+            && below.is_some_and(|b| {
+                b.rate >= ((1.0 - self.config.give) * here.rate - b.error.hypot(here.error) / 2.0).max(enough)
+            });
         let rises = may_rise
             && (self.level < least
+                || best > self.level && here.rate < enough
                 || above.is_none_or(|a| a.rate >= (1.0 + self.config.gain) * here.rate + a.error.hypot(here.error)));
         if falls {
             self.go(self.level - 1);
@@ -412,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn throughput_comes_within_a_tenth_of_the_best_from_below_and_above() {
+    fn throughput_comes_within_a_twentieth_of_the_best_from_below_and_above() {
         for (seed, first_tokens, cache, noise) in [
             (1, 64, f64::INFINITY, 0.0),
             (2, 64, f64::INFINITY, 0.03),
@@ -428,7 +448,7 @@ mod tests {
             let budgets = run(&mut tuner, machine, 6000, seed);
             let best = (12..=32).map(|step| machine.rate(size(step))).fold(0.0, f64::max);
             let got = mean_rate(machine, &budgets[3000..]);
-            assert!(got > 0.9 * best, "{seed}: {got} of {best}, budget {}", tuner.budget());
+            assert!(got > 0.95 * best, "{seed}: {got} of {best}, budget {}", tuner.budget());
         }
     }
 

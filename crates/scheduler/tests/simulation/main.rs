@@ -78,7 +78,7 @@ fn singles_beside_bulk(config: QueueConfig, [single, bulky]: [Priority; 2], seed
     (100.0 * more, quantile(&latencies, 0.99), quantile(&full, 0.95))
 }
 
-/// The 99th percentile of urgent singles is two batch times at most.
+/// The 99th percentile of urgent singles is less than two batch times.
 #[test]
 fn bulk_does_not_slow_an_urgent_single() {
     for (tokens, seed) in [(256, 1), (1024, 2), (4096, 3)] {
@@ -86,7 +86,7 @@ fn bulk_does_not_slow_an_urgent_single() {
         (config.tuner.least_tokens, config.tuner.most_tokens) = (tokens, tokens);
         let (more, p99, batch) = singles_beside_bulk(config, [Priority::High, Priority::Low], seed);
         println!("{tokens} tokens: p99 of urgent singles {:.1} ms, batches {:.1} ms", p99 * 1e3, batch * 1e3);
-        assert!(p99 <= 2.0 * batch && more < 1.0, "{tokens}: p99 {p99}, batch {batch}, {more} % met more than two");
+        assert!(p99 <= 1.75 * batch && more < 1.0, "{tokens}: p99 {p99}, batch {batch}, {more} % met more than two");
     }
 }
 
