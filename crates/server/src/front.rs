@@ -47,6 +47,19 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
 }
 
+/// Handlers of a dialect's paths, each `name "path" => what answers it;`, behind what makes the [`Route`] of a path.
+macro_rules! handlers {
+    ($route:ident; $($name:ident $path:literal => $handle:path;)*) => {
+        $(async fn $name(
+            axum::extract::State(app): axum::extract::State<std::sync::Arc<crate::app::App>>,
+            request: axum::extract::Request,
+        ) -> axum::response::Response {
+            crate::front::answer(app, $route($path), request, $handle).await
+        })*
+    };
+}
+pub(crate) use handlers;
+
 /// A request that was let in.
 pub(crate) struct Asked {
     pub(crate) app: Arc<App>,

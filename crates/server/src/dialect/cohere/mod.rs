@@ -9,14 +9,9 @@ mod tokens;
 use crate::{
     app::App,
     failure::{Failure, Kind},
-    front::{Asked, Dialect, Route, answer, failed, json},
+    front::{Asked, Dialect, Route, failed, handlers, json},
 };
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-    routing::post,
-};
+use axum::{Router, response::Response, routing::post};
 use embral::{Truncation, queue::Priority};
 use serde::{Deserialize, Serialize};
 use std::sync::{
@@ -31,15 +26,8 @@ const fn route(path: &'static str) -> Route {
     Route { dialect: &Cohere, path }
 }
 
-macro_rules! handlers {
-    ($($name:ident $path:literal => $handle:path;)*) => {
-        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
-            answer(app, route($path), request, $handle).await
-        })*
-    };
-}
-
 handlers! {
+    route;
     embed_1 "/v1/embed" => embed::first;
     embed_2 "/v2/embed" => embed::second;
     rerank_1 "/v1/rerank" => rerank::first;

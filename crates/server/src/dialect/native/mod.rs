@@ -12,13 +12,12 @@ pub(crate) use encoding::{Encoded, Encoder, Encoding};
 use crate::{
     app::App,
     failure::{Failure, Kind},
-    front::{Asked, Dialect, Route, answer, json},
+    front::{Asked, Dialect, Route, handlers, json},
     pipeline::{Prompting, Timings},
     stream,
 };
 use axum::{
     Router,
-    extract::{Request, State},
     response::Response,
     routing::{get, post},
 };
@@ -36,15 +35,8 @@ pub(crate) const fn route(path: &'static str) -> Route {
     Route { dialect: &Native, path }
 }
 
-macro_rules! handlers {
-    ($($name:ident $path:literal => $handle:path;)*) => {
-        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
-            answer(app, route($path), request, $handle).await
-        })*
-    };
-}
-
 handlers! {
+    route;
     embed "/embral/v1/embed" => embed::embed;
     rerank "/embral/v1/rerank" => score::rerank;
     classify "/embral/v1/classify" => score::classify;

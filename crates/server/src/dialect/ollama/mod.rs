@@ -12,11 +12,10 @@ use crate::{
     app::App,
     body,
     failure::{Failure, Kind},
-    front::{Asked, Dialect, Route, answer, json},
+    front::{Asked, Dialect, Route, handlers, json},
 };
 use axum::{
     Router,
-    extract::{Request, State},
     response::Response,
     routing::{delete, get, post},
 };
@@ -30,15 +29,8 @@ const fn route(path: &'static str) -> Route {
     Route { dialect: &Ollama, path }
 }
 
-macro_rules! handlers {
-    ($($name:ident $path:literal => $handle:path;)*) => {
-        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
-            answer(app, route($path), request, $handle).await
-        })*
-    };
-}
-
 handlers! {
+    route;
     embed_texts "/api/embed" => embed::embed;
     embeddings "/api/embeddings" => embed::embeddings;
     tags "/api/tags" => models::tags;

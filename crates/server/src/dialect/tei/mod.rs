@@ -14,13 +14,12 @@ pub(crate) use score::rerank;
 use crate::{
     app::App,
     failure::{Failure, Kind},
-    front::{Asked, Dialect, Route, answer, json, json_bytes},
+    front::{Asked, Dialect, Route, handlers, json, json_bytes},
     models::Lease,
     pipeline::{Computed, Item, Prompting, Wish},
 };
 use axum::{
     Router,
-    extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
     routing::{get, post},
@@ -36,15 +35,8 @@ const fn route(path: &'static str) -> Route {
     Route { dialect: &Tei, path }
 }
 
-macro_rules! handlers {
-    ($($name:ident $path:literal => $handle:path;)*) => {
-        $(async fn $name(State(app): State<Arc<App>>, request: Request) -> Response {
-            answer(app, route($path), request, $handle).await
-        })*
-    };
-}
-
 handlers! {
+    route;
     embed_texts "/embed" => embed::embed;
     embed_all "/embed_all" => embed::all;
     embed_sparse "/embed_sparse" => embed::sparse;
