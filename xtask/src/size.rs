@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// The release binary, default model included.
-const BINARY_LIMIT: u64 = 40_000_000;
+/// The release binary: 8 MB of it are the default model, 5 MB the server.
+const BINARY_LIMIT: u64 = 42_000_000;
 /// Crates in the tree of the library without features, the library itself included.
 const CRATES_LIMIT: usize = 120;
 
