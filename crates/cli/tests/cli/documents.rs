@@ -52,6 +52,28 @@ fn every_command_and_flag_is_in_the_manual() {
     }
 }
 
+#[cfg(feature = "server")]
+#[test]
+fn every_setting_of_the_server_is_in_its_manual_with_its_variable_and_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/server.md");
+    let manual = fs::read_to_string(&path).unwrap();
+    let mut all = Vec::new();
+    commands(&embral_cli::command(), "embral", &mut all);
+    let (_, serve) = all.iter().find(|(words, _)| words == "embral serve").unwrap();
+    let mut rows = 0;
+    for argument in serve.get_arguments() {
+        let Some(long) = argument.get_long().filter(|long| !["help", "config", "print-config"].contains(long)) else {
+            continue;
+        };
+        let variable = argument.get_env().unwrap().to_string_lossy();
+        let row = manual.lines().find(|line| line.starts_with('|') && line.contains(&format!("`--{long}`")));
+        let row = row.unwrap_or_else(|| panic!("docs/server.md has no row for --{long}"));
+        assert!(row.contains(&*variable), "docs/server.md: {row} does not name {variable}");
+        rows += 1;
+    }
+    assert!(rows > 25, "{rows}");
+}
+
 #[test]
 fn the_manual_knows_no_flag_that_is_not_there() {
     let mut all = Vec::new();

@@ -1,6 +1,7 @@
 //! `embral serve` as an operator meets it: its settings, its signals, and workers that are killed.
 
 use crate::process::{command, embral, good, run};
+use embral_testkit::tasks::TaskGolden;
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -112,6 +113,44 @@ fn the_settings_in_force_are_printed_and_are_a_file() {
     fs::write(&file, "prot = 1\n").unwrap();
     let ran = run(folder.path(), "serve --config embral.toml");
     assert!(ran.err.contains("prot") && ran.err.contains("embral.toml"), "{}", ran.err);
+}
+
+/// What the pages tell a reader to send: the path and the body of each `curl` line.
+fn told(page: &str) -> Vec<(String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let lines = text.lines().filter(|line| line.contains("curl ") && line.contains(" -d '"));
+    let told = lines.map(|line| {
+        let (address, body) = line.split_once(" -d '").unwrap();
+        let path = address.split_once(":8080").unwrap().1.split(' ').next().unwrap();
+        (path.to_owned(), body.trim_end_matches('\'').to_owned())
+    });
+    told.collect()
+}
+
+#[test]
+fn what_the_pages_say_to_send_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let reranker = TaskGolden::load("tiny_reranker");
+    let model = |name: &str, alias: &str| format!("[[models]]\nname = {name:?}\naliases = [{alias:?}]\n");
+    let reranker = reranker.folder();
+    let models = model("", "text-embedding-3-small") + &model(reranker.to_str().unwrap(), "rerank");
+    fs::write(folder.path().join("embral.toml"), models).unwrap();
+    let server = Serving::start(folder.path(), "--config embral.toml");
+    let mut sent = 0;
+    for page in ["README.md", "docs/server.md"] {
+        for (path, body) in told(page) {
+            let (status, answer) = post(&server.address, &path, &body).unwrap();
+            assert_eq!(status, 200, "{page}: {path} {body}: {answer}");
+            sent += 1;
+        }
+    }
+    assert!(sent >= 7, "{sent}");
+    let (_, answer) = server.post("/embral/v1/embed", &json!({ "input": ["a cat sat on the mat"], "dimensions": 8 }));
+    let shown = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/server.md")).unwrap();
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let numbers = answer["data"][0]["embedding"].as_array().unwrap();
+    assert!(numbers.len() == 8 && shown.contains(&numbers[0].to_string()), "docs/server.md does not show {numbers:?}");
 }
 
 #[test]
