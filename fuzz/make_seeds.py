@@ -384,6 +384,7 @@ def onnx_seeds():
     write("onnx", "no-graph", message((2, b"nobody")))
     absurd = message((8, b"w")) + bytes([1 << 3]) + b"\xff" * 8 + b"\x7f"
     write("onnx", "absurd-shape", message((7, message((5, absurd)))))
+    write("onnx", "endless-integer", message((7, message((5, message((7, b"\xff" * 12)))))))
 
 
 def parquet_seeds():

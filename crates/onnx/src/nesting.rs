@@ -45,6 +45,11 @@ impl Message {
             _ => None,
         }
     }
+
+    /// Whether a field is integers, one after the other: one of more than ten bytes is none, and a parser may read it for ever.
+    fn is_packed(self, number: u64) -> bool {
+        matches!((self, number), (Self::Tensor, 1 | 5 | 7 | 11) | (Self::Attribute, 8))
+    }
 }
 
 /// Whether the bytes are the fields of a model that lie no deeper than any parser's stack.
@@ -75,8 +80,16 @@ fn below(mut bytes: &[u8], message: Message, depth: usize) -> bool {
             5 => 4,
             _ => return false,
         };
-        let Some((field, rest)) = bytes.split_at_checked(length) else { return false };
+        let Some((mut field, rest)) = bytes.split_at_checked(length) else { return false };
         bytes = rest;
+        if key & 7 == 2 && message.is_packed(key >> 3) {
+            while !field.is_empty() {
+                if varint(&mut field).is_none() {
+                    return false;
+                }
+            }
+            continue;
+        }
         if let Some(inner) = message.field(key >> 3).filter(|_| key & 7 == 2)
             && !below(field, inner, depth + 1)
         {
@@ -131,6 +144,9 @@ mod tests {
         // A name that says it has more bytes than there are, in the tensor that a graph holds.
         assert!(is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 1, b'x'])))));
         assert!(!is_shallow(&wrapped(7, &wrapped(5, &wrapped(13, &[0x0a, 200, 200, 200, 3, b'x'])))));
+        // Integers of a tensor, one of which has no end.
+        let tensor = |integers: &[u8]| wrapped(7, &wrapped(5, &wrapped(7, integers)));
+        assert!(is_shallow(&tensor(&[1, 0x80, 1])) && !is_shallow(&tensor(&[0xff; 12])));
         // What lies in other fields is bytes.
         assert!(is_shallow(&wrapped(7, &wrapped(2, &nested(100)))));
     }
