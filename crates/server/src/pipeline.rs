@@ -21,6 +21,20 @@ use tracing::Instrument;
 /// Bytes of text that are tokenised on the spot; more go to a thread that may wait.
 const ON_THE_SPOT: usize = 16 << 10;
 
+/// Runs what takes its time on a thread that may wait. `failed` is what clients are told where it panics.
+pub(crate) async fn aside<T, E>(
+    failed: &'static str,
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Failure: From<E>,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|_| Failure::new(Kind::Internal, failed))??)
+}
+
 /// One input of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {

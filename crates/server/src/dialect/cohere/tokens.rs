@@ -2,8 +2,9 @@
 
 use crate::{
     body,
-    failure::{Failure, Kind},
+    failure::Failure,
     front::{Asked, json},
+    pipeline::aside,
 };
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,9 @@ pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
     let request: Tokenize = body::json(&asked.body)?;
     let lease = asked.app.models.lease(request.model.as_deref()).await?;
     let model = Arc::clone(lease.model());
-    let tokens = tokio::task::spawn_blocking(move || model.tokenize(&request.text, "", false)).await;
-    let tokens = tokens.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on this text"))?;
-    let (tokens, token_strings) = tokens.map_err(Failure::from)?.into_iter().map(|t| (t.id, t.token)).unzip();
+    let failed = "the tokenizer failed on this text";
+    let tokens = aside(failed, move || model.tokenize(&request.text, "", false)).await?;
+    let (tokens, token_strings) = tokens.into_iter().map(|t| (t.id, t.token)).unzip();
     Ok(json(200, &Tokenized { tokens, token_strings }))
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn detokenize(asked: Asked) -> Result<Response, Failure> {
     let request: Detokenize = body::json(&asked.body)?;
     let lease = asked.app.models.lease(request.model.as_deref()).await?;
     let model = Arc::clone(lease.model());
-    let text = tokio::task::spawn_blocking(move || model.decode(&request.tokens, false)).await;
-    let text = text.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these tokens"))?;
-    Ok(json(200, &Detokenized { text: text.map_err(Failure::from)? }))
+    let failed = "the tokenizer failed on these tokens";
+    let text = aside(failed, move || model.decode(&request.tokens, false)).await?;
+    Ok(json(200, &Detokenized { text }))
 }

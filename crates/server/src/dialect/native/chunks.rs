@@ -5,7 +5,7 @@ use crate::{
     caller::Caller,
     failure::{Failure, Kind},
     models::Lease,
-    pipeline::{Computed, Prompting, Timings, Wish},
+    pipeline::{Computed, Prompting, Timings, Wish, aside},
 };
 use embral::{
     Truncation,
@@ -58,8 +58,7 @@ impl App {
         let start = Instant::now();
         let (most, model) = (self.settings.max_inputs, Arc::clone(lease.model()));
         let cut = move || cut(&model, &texts, &chunking, &wish, most);
-        let cut = tokio::task::spawn_blocking(cut).await;
-        let (documents, sequences) = cut.map_err(|_| Failure::new(Kind::Internal, "a document cannot be cut"))??;
+        let (documents, sequences) = aside("a document cannot be cut", cut).await?;
         let tokenize = start.elapsed();
         let computed = self.run(caller, lease, sequences).await?;
         let timings = Timings { tokenize, ..computed.timings };

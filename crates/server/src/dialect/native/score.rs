@@ -5,7 +5,7 @@ use crate::{
     body,
     failure::{Failure, Kind},
     front::{Asked, json},
-    pipeline::{Computed, Item, Ranking, Wish},
+    pipeline::{Computed, Item, Ranking, Wish, aside},
 };
 use axum::response::Response;
 use embral::{Embeddings, Scores, similarity as products};
@@ -256,7 +256,7 @@ pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
     asked.app.check_count(request.input.items.len())?;
     let lease = asked.app.models.lease(request.model.as_deref()).await?;
     let model = std::sync::Arc::clone(lease.model());
-    let tokens = tokio::task::spawn_blocking(move || {
+    let tokens = aside("the tokenizer failed on these texts", move || {
         let of = |(index, item): (usize, Item)| {
             let Item::Text(text) = item else {
                 return Err(Failure::invalid("expected texts, found token ids").of_field("input"));
@@ -272,6 +272,5 @@ pub(super) async fn tokenize(asked: Asked) -> Result<Response, Failure> {
         };
         request.input.items.into_iter().enumerate().map(of).collect::<Result<Vec<Vec<Token>>, Failure>>()
     });
-    let data = tokens.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))??;
-    Ok(json(200, &Tokenized { model: lease.name(), data }))
+    Ok(json(200, &Tokenized { model: lease.name(), data: tokens.await? }))
 }

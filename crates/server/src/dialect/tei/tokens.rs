@@ -5,7 +5,7 @@ use crate::{
     body,
     failure::{Failure, Kind},
     front::{Asked, json},
-    pipeline::{Item, Prompting},
+    pipeline::{Item, Prompting, aside},
 };
 use axum::response::Response;
 use embral::serving::{ServedModel, TokenSpan};
@@ -67,16 +67,15 @@ pub(crate) async fn tokenized(
     let lease = lease_for(asked, how.model.as_deref(), |_| true).await?;
     let model = Arc::clone(lease.model());
     let prompt = how.prompt_name.map_or(Prompting::Default, Prompting::Name);
-    let tokenized = tokio::task::spawn_blocking(move || {
+    let all = move || {
         let prompt = model.info().prompt_text(prompt.as_prompt())?;
         let of = |item: &Item| match item {
             Item::Text(text) => tokens(&model, &[prompt, text].concat(), special),
             _ => Ok(Vec::new()),
         };
         items.iter().map(of).collect::<embral::Result<Vec<Vec<Token>>>>()
-    });
-    let tokens = tokenized.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these texts"))?;
-    tokens.map_err(|e| worded(e.into()))
+    };
+    aside("the tokenizer failed on these texts", move || all().map_err(|e| worded(e.into()))).await
 }
 
 /// The tokens of a text with their places in it, counted in bytes. A prompt is part of the text here.
@@ -134,9 +133,6 @@ pub(crate) async fn decoded(
     asked.app.check_count(all.len())?;
     let lease = lease_for(asked, model, |_| true).await?;
     let model = Arc::clone(lease.model());
-    let decoded = tokio::task::spawn_blocking(move || {
-        all.iter().map(|ids| model.decode(ids, !skip_special)).collect::<embral::Result<Vec<String>>>()
-    });
-    let texts = decoded.await.map_err(|_| Failure::new(Kind::Internal, "the tokenizer failed on these ids"))?;
-    texts.map_err(|e| worded(e.into()))
+    let of = move |ids: &Vec<u32>| model.decode(ids, !skip_special).map_err(|e| worded(e.into()));
+    aside("the tokenizer failed on these ids", move || all.iter().map(of).collect()).await
 }
